@@ -1,0 +1,318 @@
+"""The `mulan` command: one short function for each verb; results on stdout, everything else on stderr.
+
+Exit codes: 0 success, 1 an error a user can meet (one line), 2 wrong usage, 130 interrupted.
+Heavy packages are imported inside the verbs, so that `mulan --help` is instant.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app import console
+from data.errors import MulanError
+
+DEFAULT_MODEL = "mulan-mini"
+
+
+class Precision(StrEnum):
+    """Precision of the audio backbone."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class Layout(StrEnum):
+    """Layout of a model folder."""
+
+    MULAN = "mulan"
+    PUBLISHED = "published"
+
+
+Model = Annotated[str, typer.Option(help="mulan-mini, local:DIR or hub:ORG/REPO.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+PrecisionOption = Annotated[Precision, typer.Option(help="Of the audio backbone; auto picks the fastest safe one.")]
+IndexOption = Annotated[Path | None, typer.Option("--index", help="Index folder; without it, the demo library.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+
+app = typer.Typer(
+    help="Search music with words.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+index_app = typer.Typer(help="Build the index of a music folder.", no_args_is_help=True)
+data_app = typer.Typer(help="Compose and render captioned music of our own.", no_args_is_help=True)
+train_app = typer.Typer(help="Train a model on captioned music.", no_args_is_help=True)
+eval_app = typer.Typer(help="Measure a model.", no_args_is_help=True)
+for name, group in (("index", index_app), ("data", data_app), ("train", train_app), ("eval", eval_app)):
+    app.add_typer(group, name=name)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Search music with words."""
+    if version:
+        from mulan import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def embed(
+    files: Annotated[list[Path], typer.Argument(help="Audio files.")],
+    out: Annotated[Path, typer.Option(help="The .npz to write: arrays `paths` and `vectors`.")],
+    model: Model = DEFAULT_MODEL,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Write one vector for each audio file.
+
+    Example: mulan embed *.mp3 --out vectors.npz
+    """
+    import numpy as np
+
+    from mulan.encoding import EmbeddedFile
+
+    encoder = _load(model, device, precision)
+    done: list[EmbeddedFile] = []
+    skipped = 0
+    with console.progress("embedding", total=len(files)) as advance:
+        for result in encoder.embed_files(files):
+            if isinstance(result, EmbeddedFile):
+                done.append(result)
+            else:
+                skipped += 1
+                console.skipping(result.path, result.reason)
+            advance(1)
+    console.summarise_skipped(skipped, len(files))
+    if not done:
+        raise MulanError(f"nothing to write to {out}: none of the {len(files)} files could be embedded")
+    _save_vectors(out, np.array([str(file.path) for file in done]), np.stack([file.vector for file in done]))
+    console.note(f"{len(done)} vectors of {encoder.dim} numbers in {out}")
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A model folder, published or ours.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    to: Annotated[Layout, typer.Option(help="The layout to write.")] = Layout.MULAN,
+) -> None:
+    """Convert a model folder between the published layout and ours.
+
+    Example: mulan convert MuQ-MuLan-large our-folder
+    """
+    from mulan.convert import convert as convert_folder
+
+    convert_folder(source, out, to=to.value)
+    console.note(f"{out} written; load it with local:{out}")
+
+
+@index_app.command("build")
+def index_build(
+    library: Annotated[Path, typer.Argument(help="The music folder.")],
+    index: Annotated[Path, typer.Option(help="The index folder, made or brought up to date.")],
+    model: Model = DEFAULT_MODEL,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Embed a music folder; run again, it embeds only what is new or changed.
+
+    Example: mulan index build ~/Music --index ~/music.index
+    """
+    from indexing import build_index
+
+    encoder = _load(model, device, precision)
+    with console.build_progress() as on_progress:
+        report = build_index(encoder, library, index, on_progress=on_progress)
+    for path, reason in report.skipped:
+        console.skipping(path, reason)
+    console.summarise_build(report, index)
+    if not report.tracks:
+        raise MulanError(f"{index} holds no tracks: none of the {len(report.skipped)} files could be embedded")
+
+
+@app.command()
+def search(
+    query: Annotated[str | None, typer.Argument(help="What the music should be like.")] = None,
+    index: IndexOption = None,
+    like: Annotated[Path | None, typer.Option(help="An audio file to find similar music to.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of tracks.")] = 10,
+    as_json: JsonOption = False,
+    model: Annotated[str | None, typer.Option(help="Another model than the index remembers.")] = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Find tracks, and the best moment of each, by words or by a file that sounds alike.
+
+    Example: mulan search "slow solo piano"
+    """
+    if (query is None) == (like is None):
+        raise typer.BadParameter("give a QUERY or --like FILE, one of them")
+    service = _service(index, device, precision, model)
+    hits = service.search_text(query, k=k) if query is not None else service.search_file(like, k=k)
+    if as_json:
+        for hit in hits:
+            print(json.dumps({**asdict(hit), "path": str(hit.path)}, ensure_ascii=False))
+    else:
+        console.print_hits(hits)
+
+
+@app.command()
+def tag(
+    file: Annotated[Path, typer.Argument(help="An audio file.")],
+    tags: Annotated[str | None, typer.Option(help="Comma-separated tags to choose from.")] = None,
+    model: Model = DEFAULT_MODEL,
+    as_json: JsonOption = False,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Score how well each tag describes a file, without training for the tags.
+
+    Example: mulan tag song.mp3 --tags "piano, guitar, drums"
+    """
+    from app.service import DEFAULT_TAGS, split_tags, tag_file
+
+    chosen = split_tags(tags) if tags is not None else DEFAULT_TAGS
+    scores = tag_file(_load(model, device, precision), file, chosen)
+    if as_json:
+        for score in scores:
+            print(json.dumps(asdict(score), ensure_ascii=False))
+    else:
+        console.print_tags(scores)
+
+
+@app.command()
+def serve(
+    index: IndexOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; keep it local unless you trust the network.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+    model: Annotated[str | None, typer.Option(help="Another model than the index remembers.")] = None,
+) -> None:
+    """Open the search page on this machine.
+
+    Example: mulan serve --index ~/music.index
+    """
+    from app.server import serve as serve_page
+
+    serve_page(_service(index, device, precision, model), host=host, port=port)
+
+
+@data_app.command("render")
+def data_render(
+    out: Annotated[Path, typer.Argument(help="The folder to write audio and manifest.jsonl to.")],
+    pieces: Annotated[int, typer.Option(min=1, help="Number of pieces.")],
+    seed: Annotated[int, typer.Option(help="Same seed, same music.")] = 1,
+    heldout: Annotated[bool, typer.Option("--heldout", help="The held-out compositions in the held-out font.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Pieces rendered at once.")] = 1,
+) -> None:
+    """Compose captioned music and render it with fluidsynth; run again, it goes on where it stopped.
+
+    Example: mulan data render corpus --pieces 4000
+    """
+    from data.render import render_corpus
+
+    with console.progress("rendering", total=pieces) as advance:
+        render_corpus(out, pieces=pieces, seed=seed, heldout=heldout, workers=workers, on_piece=lambda: advance(1))
+    console.note(f"{out / 'manifest.jsonl'} lists them")
+
+
+@train_app.command("mulan")
+def train_mulan(
+    config: Annotated[Path, typer.Argument(help="A TOML file such as configs/train/mulan-mini.toml.")],
+    manifest: Annotated[Path, typer.Option(help="The captioned tracks, JSON Lines.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, the log and the final model.")],
+) -> None:
+    """Train both towers contrastively; run again, it resumes from its last checkpoint.
+
+    Example: mulan train mulan configs/train/mulan-mini.toml --manifest corpus/manifest.jsonl --out run
+    """
+    from mulan.train import read_train_config, train
+
+    folder = train(read_train_config(config), manifest=manifest, out=out, on_step=console.training_line)
+    console.note(f"trained model in {folder}; load it with local:{folder}")
+
+
+@eval_app.command("tags")
+def eval_tags(
+    manifest: Annotated[Path, typer.Argument(help="Tracks with true and absent tags, JSON Lines.")],
+    model: Model = DEFAULT_MODEL,
+    out: Annotated[Path | None, typer.Option(help="Write everything to this JSON file.")] = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Zero-shot tagging of a manifest: ROC-AUC and average precision of each tag, and their mean.
+
+    Example: mulan eval tags heldout/manifest.jsonl
+    """
+    from data.manifest import read_manifest
+
+    from mulan.evaluate import evaluate_tags
+
+    result = evaluate_tags(_load(model, device, precision), read_manifest(manifest))
+    for path, reason in result.failed:
+        console.skipping(Path(path), reason)
+    if out is not None:
+        out.write_text(json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    console.print_tag_evaluation(result)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; never raises for what a user can meet."""
+    try:
+        code = app(args=None if argv is None else list(argv), prog_name="mulan", standalone_mode=False)
+    except MulanError as error:
+        for line in str(error).splitlines():
+            print(f"mulan: {line}", file=sys.stderr)
+        return 1
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except console.USAGE_ERRORS as error:
+        error.show()
+        return error.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _load(model: str, device: str, precision: Precision) -> Any:
+    from mulan import load_encoder
+
+    encoder = load_encoder(model, device=device, precision=precision.value)
+    console.note(f"{model} on {encoder.runtime.device} in {encoder.precision}: {encoder.runtime.reason}")
+    if "NC" in encoder.licence.upper().split("-"):
+        console.note(f"the weights of {model} are {encoder.licence}: no commercial use")
+    return encoder
+
+
+def _service(index: Path | None, device: str, precision: Precision, model: str | None) -> Any:
+    from app.demo import open_demo
+    from app.service import SearchService
+    from indexing import Index
+
+    if index is None:
+        encoder = _load(model or DEFAULT_MODEL, device, precision)
+        return SearchService(encoder, open_demo(encoder))
+    opened = Index.open(index)
+    encoder = _load(model or opened.model.name, device, precision)
+    return SearchService(encoder, opened)
+
+
+def _save_vectors(out: Path, paths: Any, vectors: Any) -> None:
+    import numpy as np
+
+    try:
+        with out.open("wb") as file:
+            np.savez(file, paths=paths, vectors=vectors)
+    except OSError as error:
+        raise MulanError(f"{out}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,154 @@
+"""One process for the page and its sound: gradio at "/", the index's tracks at "/audio/{track}".
+
+A track is asked for by its id, so no path from a client ever reaches the file system; what is not in the index
+cannot be heard.
+"""
+
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import gradio as gr
+import soundfile
+import uvicorn
+from fastapi import FastAPI, Response
+from fastapi.responses import FileResponse, PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.service import SearchService
+from app.ui import build_page, page_look
+from data.audio import stream_audio
+from data.errors import AudioError, ConfigError
+
+DEFAULT_HOST = "127.0.0.1"  # this machine only
+DEFAULT_PORT = 7860
+MAX_UPLOAD = "500mb"
+
+# Containers that browsers play; everything else is decoded here and sent as WAV.
+PLAYABLE = {
+    ".aac": "audio/aac",
+    ".flac": "audio/flac",
+    ".m4a": "audio/mp4",
+    ".mp3": "audio/mpeg",
+    ".oga": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".wav": "audio/wav",
+    ".webm": "audio/webm",
+}
+WAV_SAMPLE_RATE = 44100
+FILE_ROUTE = "/gradio_api/file="
+
+
+def create_app(service: SearchService) -> FastAPI:
+    """The whole application: page, sound, and gradio's API (events `search`, `similar` and `tag`)."""
+    decoded = tempfile.TemporaryDirectory(prefix="mulan-audio-")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with decoded:
+            yield
+
+    app = FastAPI(title="mulan", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_middleware(UploadsOnly)
+
+    @app.api_route("/audio/{track}", methods=["GET", "HEAD"])
+    def audio(track: str) -> Response:
+        return _audio_response(service, track, Path(decoded.name))
+
+    page = build_page(service)
+    # Gradio checks that a file named by a client was uploaded by one only if the page was launched, which a
+    # mounted page is not: without this, any path of this machine is accepted as an upload (gradio 6.31).
+    page.has_launched = True
+    return gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=MAX_UPLOAD,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        **page_look(),
+    )
+
+
+class UploadsOnly:
+    """Refuse gradio's file route whatever is not an absolute path.
+
+    Gradio itself then allows only what a visitor uploaded. What remains is that it would fetch any public
+    http(s) address for the visitor, and resolve relative paths in the working directory.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything else on."""
+        path = scope.get("path", "")
+        if path.startswith(FILE_ROUTE) and not path.removeprefix(FILE_ROUTE).startswith("/"):
+            await PlainTextResponse("only uploaded files are served here", 403)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _audio_response(service: SearchService, track_id: str, decoded: Path) -> Response:
+    track = service.track(track_id)
+    if track is None:
+        return _not_found(f"track {track_id!r} is not in this index")
+    path = Path(track.path)
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        return _not_found(f"{path.name} is no longer where it was indexed; build the index again")
+    media_type = PLAYABLE.get(path.suffix.lower())
+    try:
+        playable = path if media_type else _decode(path, decoded / f"{track_id}.wav")
+    except AudioError as error:
+        return _not_found(str(error).replace(str(path), path.name))
+    headers = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
+    return FileResponse(playable, media_type=media_type or "audio/wav", headers=headers)
+
+
+def _not_found(reason: str) -> Response:
+    """One line; names of files need not be UTF-8, and what is not becomes a question mark."""
+    return PlainTextResponse(reason.encode(errors="replace"), 404)
+
+
+def _decode(path: Path, wav: Path) -> Path:
+    """Write a 16-bit mono copy, once: seeking sends many requests for one track."""
+    if not wav.exists():
+        # Written beside and renamed, so that a second request never sees half a file.
+        with tempfile.NamedTemporaryFile(dir=wav.parent, suffix=".wav", delete=False) as part:
+            pass
+        with soundfile.SoundFile(part.name, "w", samplerate=WAV_SAMPLE_RATE, channels=1, subtype="PCM_16") as out:
+            for block in stream_audio(path, sample_rate=WAV_SAMPLE_RATE):
+                out.write(block)
+        Path(part.name).replace(wav)
+    return wav
+
+
+def serve(service: SearchService, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> None:
+    """Serve the page until interrupted.
+
+    Raises:
+        ConfigError: the address cannot be bound.
+    """
+    with _listen(host, port) as listener:
+        print(f"mulan is listening on http://{host}:{listener.getsockname()[1]} (Ctrl+C ends it)", flush=True)
+        uvicorn.Server(uvicorn.Config(create_app(service), log_level="warning")).run(sockets=[listener])
+
+
+@contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    """Bind before anything is built, so that a taken port is one clear line."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host} port {port} ({error.strerror}); choose another port") from error
+    with listener:
+        yield listener

@@ -1,0 +1,95 @@
+"""Standard MIDI Files: the notes of a piece, written as a program such as fluidsynth reads them."""
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TICKS_PER_BEAT = 480
+DRUM_CHANNEL = 9
+MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """One note; `start` and `beats` (its length) count quarter notes from the beginning of the piece."""
+
+    start: float
+    beats: float
+    pitch: int
+    velocity: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The notes that one instrument plays; `program` counts from 0, and is the kit where `is_drums`."""
+
+    name: str
+    program: int
+    notes: tuple[Note, ...]
+    is_drums: bool = False
+    volume: int = 100
+
+
+def write_midi(path: Path, parts: Sequence[Part], *, bpm: float, end_beat: float) -> None:
+    """Write a format-1 MIDI file whose every track lasts until `end_beat`, past the last note's release.
+
+    Raises:
+        ValueError: more parts than the 15 melodic channels, or a note that ends after `end_beat`.
+    """
+    melodic = sum(not part.is_drums for part in parts)
+    if melodic > len(MELODIC_CHANNELS):
+        raise ValueError(f"{path}: {melodic} melodic parts; MIDI has {len(MELODIC_CHANNELS)} melodic channels")
+    channels = iter(MELODIC_CHANNELS)
+    tempo = struct.pack(">I", round(60_000_000 / bpm))[1:]
+    tracks = [_track([(0, b"\xff\x51\x03" + tempo)], end_beat=end_beat)]
+    for part in parts:
+        channel = DRUM_CHANNEL if part.is_drums else next(channels)
+        tracks.append(_track(_events(part, channel), end_beat=end_beat))
+    header = b"MThd" + struct.pack(">IHHH", 6, 1, len(tracks), TICKS_PER_BEAT)
+    path.write_bytes(header + b"".join(tracks))
+
+
+def _events(part: Part, channel: int) -> Iterable[tuple[int, bytes]]:
+    yield 0, bytes((0xC0 | channel, part.program))
+    yield 0, bytes((0xB0 | channel, 7, part.volume))
+    for start, end, note in _separated(part.notes):
+        yield start, bytes((0x90 | channel, note.pitch, note.velocity))
+        yield end, bytes((0x80 | channel, note.pitch, 0))
+
+
+def _separated(notes: Iterable[Note]) -> list[tuple[int, int, Note]]:
+    """Ticks of each note's start and end; a key is released before it is struck again.
+
+    Where two notes of one pitch overlap, the first one's release would otherwise cut the second short.
+    """
+    following: dict[int, int] = {}
+    result = []
+    for note in sorted(notes, key=lambda note: note.start, reverse=True):
+        start = max(0, round(note.start * TICKS_PER_BEAT))
+        end = min(start + max(1, round(note.beats * TICKS_PER_BEAT)), following.get(note.pitch, 1 << 30))
+        if end > start:
+            following[note.pitch] = start
+            result.append((start, end, note))
+    return result[::-1]
+
+
+def _track(events: Iterable[tuple[int, bytes]], *, end_beat: float) -> bytes:
+    end_tick = round(end_beat * TICKS_PER_BEAT)
+    # At one tick: settings first, then releases, then strikes, so that a repeated note sounds again.
+    order = {0x80: 1, 0x90: 2}
+    body, now = b"", 0
+    for tick, message in sorted(events, key=lambda event: (event[0], order.get(event[1][0] & 0xF0, 0))):
+        if tick > end_tick:
+            raise ValueError(f"a note ends at tick {tick}, after the end of the piece at {end_tick}")
+        body += _variable_length(tick - now) + message
+        now = tick
+    body += _variable_length(end_tick - now) + b"\xff\x2f\x00"
+    return b"MTrk" + struct.pack(">I", len(body)) + body
+
+
+def _variable_length(value: int) -> bytes:
+    digits = [value & 0x7F]
+    while value := value >> 7:
+        digits.append(0x80 | (value & 0x7F))
+    return bytes(reversed(digits))

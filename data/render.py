@@ -1,0 +1,249 @@
+"""Captioned music of our own making: compositions, rendered by the fluidsynth program into a folder with a manifest.
+
+Driving libfluidsynth inside a long process loses notes, and a lost note makes a caption false; so each piece is one
+run of the program, bounded in time and in the size of what it writes.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from data.captions import write_captions
+from data.compose import Composition, compose
+from data.errors import MulanError
+from data.facts import Facts
+from data.manifest import MANIFEST_NAME, Track, read_manifest, write_manifest
+from data.midi import write_midi
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_RATE = 24_000
+HELDOUT_EVERY = 10
+_FADE_SECONDS = 0.25
+# A render that goes on this long past its MIDI hangs on a note that never ends.
+_LONGEST_EXTRA_SECONDS = 20.0
+_SILENCE_DB = -55.0
+_PEAK = 0.97
+_TIMEOUT_SECONDS = 120
+_LARGEST_FILE_BYTES = 64_000_000
+_PIECES_PER_SAVE = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Soundfont:
+    """A General MIDI soundfont as Debian installs it; `gain` brings its usual level to that of the others."""
+
+    name: str
+    path: Path
+    package: str
+    gain: float
+
+
+TRAINING_SOUNDFONTS = (
+    Soundfont(
+        name="FluidR3_GM",
+        path=Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),
+        package="fluid-soundfont-gm",
+        gain=0.7,
+    ),
+    Soundfont(name="TimGM6mb", path=Path("/usr/share/sounds/sf2/TimGM6mb.sf2"), package="timgm6mb-soundfont", gain=0.7),
+)
+HELDOUT_SOUNDFONT = Soundfont(
+    name="MuseScore_General",
+    path=Path("/usr/share/sounds/sf3/MuseScore_General.sf3"),
+    package="musescore-general-soundfont",
+    gain=0.86,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Studio:
+    """How a piece is recorded; drawn from its seed, and kept among its facts."""
+
+    soundfont: Soundfont
+    gain: float
+    reverb_room: float
+    reverb_level: float
+    chorus_level: float
+
+
+def heldout_id(composition_id: str) -> bool:
+    """Whether a composition is kept from training: every tenth, by the hash of its id."""
+    digest = hashlib.sha256(composition_id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % HELDOUT_EVERY == 0
+
+
+def render_corpus(
+    out: Path,
+    *,
+    pieces: int,
+    seed: int,
+    heldout: bool,
+    workers: int = 1,
+    on_piece: Callable[[], None] = lambda: None,
+) -> list[Track]:
+    """Compose and render the first `pieces` pieces of a seed into `out`, beside `manifest.jsonl`; finished ones stay.
+
+    The same seed gives the same corpus, whatever the number of workers and of interruptions. Either the held-out
+    compositions in the held-out soundfont, or the others in the training soundfonts: never one of each.
+
+    Args:
+        workers: fluidsynth programs that run at once.
+        on_piece: called after each piece.
+
+    Raises:
+        MulanError: fluidsynth or a soundfont is not installed.
+    """
+    _check_installed((HELDOUT_SOUNDFONT,) if heldout else TRAINING_SOUNDFONTS)
+    (out / "audio").mkdir(parents=True, exist_ok=True)
+    manifest = out / MANIFEST_NAME
+    finished = {track.id: track for track in read_manifest(manifest)} if manifest.exists() else {}
+
+    def track_of(composition_id: str) -> Track | None:
+        known = finished.get(composition_id)
+        if known is not None and known.path.exists():
+            return known
+        return _render_track(composition_id, out=out, seed=seed, heldout=heldout)
+
+    tracks: list[Track] = []
+    with ThreadPoolExecutor(workers) as pool:
+        ids = itertools.islice(_ids(seed, heldout=heldout), pieces)
+        for number, track in enumerate(pool.map(track_of, ids), start=1):
+            tracks += [] if track is None else [track]
+            on_piece()
+            if number % _PIECES_PER_SAVE == 0:
+                rest = [track for key, track in finished.items() if key not in {done.id for done in tracks}]
+                write_manifest(manifest, [*tracks, *rest])
+    write_manifest(manifest, tracks)
+    return tracks
+
+
+def render_waveform(composition: Composition, *, soundfont: Soundfont, rng: np.random.Generator) -> np.ndarray:
+    """Record a composition: float32 [s] at `SAMPLE_RATE`, mono, its peak below 1.
+
+    Raises:
+        MulanError: fluidsynth failed, never ended, or gave silence.
+    """
+    return _record(composition, _draw_studio((soundfont,), rng))
+
+
+def _ids(seed: int, *, heldout: bool) -> Iterator[str]:
+    for number in itertools.count():
+        composition_id = f"piece-{seed}-{number:06d}"
+        if heldout_id(composition_id) == heldout:
+            yield composition_id
+
+
+def _check_installed(soundfonts: tuple[Soundfont, ...]) -> None:
+    if shutil.which("fluidsynth") is None:
+        raise MulanError("the program fluidsynth is not installed; on Debian: apt install fluidsynth")
+    for soundfont in soundfonts:
+        if not soundfont.path.exists():
+            raise MulanError(f"{soundfont.path}: no such soundfont; on Debian: apt install {soundfont.package}")
+
+
+def _render_track(composition_id: str, *, out: Path, seed: int, heldout: bool) -> Track | None:
+    """Render one piece; None, with a warning, where its recording cannot be trusted."""
+    composition = compose(composition_id, seed=seed)
+    rng = np.random.default_rng([seed, *hashlib.sha256(composition_id.encode()).digest()])
+    studio = _draw_studio((HELDOUT_SOUNDFONT,) if heldout else TRAINING_SOUNDFONTS, rng)
+    try:
+        waveform = _record(composition, studio)
+    except _UnusableRender as error:
+        logger.warning("dropping %s: %s", composition_id, error)
+        return None
+    facts = dataclasses.replace(composition.facts, level_db=round(_level_db(waveform), 2))
+    path = out / "audio" / f"{composition_id}.flac"
+    unfinished = path.with_suffix(".unfinished")
+    soundfile.write(unfinished, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    os.replace(unfinished, path)
+    return Track(
+        id=composition_id,
+        path=path,
+        seconds=round(len(waveform) / SAMPLE_RATE, 3),
+        captions=write_captions(facts, rng),
+        tags=facts.tags,
+        absent=facts.absent,
+        split="heldout" if heldout else "train",
+        facts=_recorded(facts, studio),
+    )
+
+
+def _recorded(facts: Facts, studio: _Studio) -> dict[str, object]:
+    """Everything that made the audio, as JSON."""
+    effects = {key: value for key, value in vars(studio).items() if key != "soundfont"}
+    return {**dataclasses.asdict(facts), "soundfont": studio.soundfont.name, **effects}
+
+
+def _draw_studio(soundfonts: tuple[Soundfont, ...], rng: np.random.Generator) -> _Studio:
+    soundfont = soundfonts[rng.integers(len(soundfonts))]
+    return _Studio(
+        soundfont=soundfont,
+        gain=round(soundfont.gain * 10 ** (rng.uniform(-3, 3) / 20), 3),
+        reverb_room=round(rng.uniform(0.1, 0.8), 2),
+        reverb_level=round(rng.uniform(0.1, 0.8), 2),
+        chorus_level=round(rng.uniform(0.0, 1.5), 2),
+    )
+
+
+class _UnusableRender(MulanError):
+    """fluidsynth gave audio that does not match its MIDI."""
+
+
+def _record(composition: Composition, studio: _Studio) -> np.ndarray:
+    """The piece as float32 [s]: cut where it ends, faded out, and turned down only where it would clip."""
+    with tempfile.TemporaryDirectory(prefix="mulan-render-") as folder:
+        midi, wav = Path(folder, "piece.mid"), Path(folder, "piece.wav")
+        write_midi(midi, composition.parts, bpm=composition.facts.bpm, end_beat=composition.end_beat)
+        _run_fluidsynth(midi, wav, studio)
+        stereo, _ = soundfile.read(wav, dtype="float32", always_2d=True)
+    extra = len(stereo) / SAMPLE_RATE - composition.seconds
+    if not -0.1 <= extra <= _LONGEST_EXTRA_SECONDS:
+        raise _UnusableRender(f"the render is {extra:+.1f} s longer than its MIDI")
+    waveform: np.ndarray = stereo.mean(axis=1)[: round(composition.seconds * SAMPLE_RATE)]
+    fade = round(_FADE_SECONDS * SAMPLE_RATE)
+    waveform[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
+    peak = float(np.abs(waveform).max())
+    if _level_db(waveform) < _SILENCE_DB:
+        raise _UnusableRender(f"the render is silent: {_level_db(waveform):.0f} dB")
+    waveform *= min(1.0, _PEAK / peak)
+    return waveform
+
+
+def _run_fluidsynth(midi: Path, wav: Path, studio: _Studio) -> None:
+    program = [
+        "fluidsynth", "-niq", "-r", str(SAMPLE_RATE), "-g", str(studio.gain), "-T", "wav", "-O", "float",
+        "-o", "synth.dynamic-sample-loading=1",
+        "-o", f"synth.reverb.room-size={studio.reverb_room}", "-o", f"synth.reverb.level={studio.reverb_level}",
+        "-o", f"synth.chorus.level={studio.chorus_level}",
+        "-F", str(wav), str(studio.soundfont.path), str(midi),
+    ]  # fmt: skip
+    # The limit is the shell's, in blocks of 512 bytes: a process that never stops writing must not fill the disk.
+    limited = ["sh", "-c", f'ulimit -f {_LARGEST_FILE_BYTES // 512}; exec "$@"', "sh", *program]
+    # Without a named driver SDL opens the sound server, whose shared memory is a file over that limit.
+    environment = {**os.environ, "SDL_AUDIODRIVER": "dummy"}
+    try:
+        done = subprocess.run(
+            limited, env=environment, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _UnusableRender(f"fluidsynth did not end within {_TIMEOUT_SECONDS} s") from error
+    if done.returncode != 0 or not wav.exists():
+        reason = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+        raise _UnusableRender(f"fluidsynth failed: {reason}")
+
+
+def _level_db(waveform: np.ndarray) -> float:
+    return float(10 * np.log10(np.mean(np.square(waveform, dtype=np.float64)) + 1e-12))

@@ -1,0 +1,335 @@
+"""A model as a folder: our own layout written and read, the published one read, the weights' fingerprint.
+
+Our layout: config.json, model.safetensors (float32 or float16), tokenizer.json. The weights of an external text
+backbone are not in it.
+"""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from data.errors import CheckpointError
+from mulan.hub import (
+    CONFIG_FILE,
+    PICKLE_FILE,
+    SAFETENSORS_FILE,
+    TOKENIZER_FILE,
+    find_beside,
+    find_external,
+    resolve,
+)
+from mulan.model import MuLan, MuLanConfig
+from mulan.muq import MuQ
+from mulan.published import (
+    backbone_name,
+    config_error,
+    mulan_name,
+    read_mulan_config,
+    read_muq_config,
+    take_weights,
+)
+from mulan.text_tower import ExternalWeights, TextBackboneConfig
+from mulan.tokenizer import TextTokenizer
+
+FORMAT = "mulan"
+VERSION = 1
+# Raise it when data/clips.py cuts or pools windows differently: vectors of before and after cannot be compared.
+WINDOW_RULE = 1
+
+_TEXT_BACKBONE = "text.backbone."
+# Kept by torch beside the statistics of a BatchNorm; nothing reads it.
+_COUNTER = "num_batches_tracked"
+_UNUSED_BY_TEXT = ("pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids")
+_PUBLISHED_LICENCE = "not stated; OpenMuQ's published weights are CC-BY-NC-4.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A loaded model in float32, its tokenizer, and what is known of it.
+
+    `fingerprint` is explained at `weights_fingerprint`.
+    """
+
+    model: MuLan
+    tokenizer: TextTokenizer
+    name: str
+    licence: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """A folder as read, before it is checked: weights have our names."""
+
+    config: MuLanConfig
+    weights: dict[str, Tensor]
+    tokenizer_json: str
+    name: str
+    licence: str
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Load a model folder, ours or published.
+
+    Every weight of the file is used, or is known to be dead. Weights stored in float16 become float32.
+
+    Raises:
+        CheckpointError: the folder is no model, or weights are missing, unknown or of another shape.
+    """
+    parts = _read_parts(folder)
+    model = _empty(parts.config)
+    _fill(model, parts.weights, where=str(folder))
+    return Checkpoint(
+        model=model.eval(),
+        tokenizer=_tokenizer(parts.config, parts.tokenizer_json),
+        name=parts.name,
+        licence=parts.licence,
+        fingerprint=weights_fingerprint(parts.config, used_weights(model), parts.tokenizer_json),
+    )
+
+
+def save_checkpoint(
+    folder: Path,
+    model: MuLan,
+    tokenizer: TextTokenizer,
+    *,
+    name: str,
+    licence: str,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a model in our layout; the weights of an external text backbone are left out.
+
+    Raises:
+        ValueError: the model was prepared for inference, so its weights are no longer those it was built with.
+    """
+    weights = used_weights(model)
+    if weights.keys() != used_weights(_empty(model.config)).keys():
+        raise ValueError("model: prepared for inference; save it before prepare_for_inference")
+    if model.config.text.backbone.external:
+        weights = {key: weight for key, weight in weights.items() if not key.startswith(_TEXT_BACKBONE)}
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = {key: weight.detach().to("cpu", dtype).contiguous() for key, weight in weights.items()}
+    save_file(stored, folder / SAFETENSORS_FILE)
+    (folder / TOKENIZER_FILE).write_bytes(tokenizer.tokenizer_json.encode())
+    fields = dict(format=FORMAT, version=VERSION, name=name, licence=licence)
+    # Last, because a folder without it is no model: an interrupted save is never mistaken for one.
+    write_json(folder / CONFIG_FILE, {**fields, "model": model.config.model_dump(mode="json")})
+
+
+def build_model(config: MuLanConfig, *, seed: int = 0) -> tuple[MuLan, TextTokenizer]:
+    """Make a model to be trained: fresh weights, the same for the same seed, on an external text backbone.
+
+    The global random state is left alone.
+
+    Raises:
+        CheckpointError: the text backbone is not external, not to be found, or other than the configuration says.
+    """
+    external = config.text.backbone.external
+    if external is None:
+        raise CheckpointError("text.backbone: has no section 'external'; a new model needs a trained text backbone")
+    folder = find_external(external)
+    if _read_text_config(folder, external) != config.text.backbone:
+        raise CheckpointError(f"text.backbone: differs from {folder / CONFIG_FILE}, which the weights belong to")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MuLan(config)
+    own = {name: weight for name, weight in used_weights(model).items() if not name.startswith(_TEXT_BACKBONE)}
+    _fill(model, own | _read_external_weights(external), where=str(folder))
+    return model, _tokenizer(config, _read_text(folder / TOKENIZER_FILE))
+
+
+def load_muq(source: str | Path) -> MuQ:
+    """Load a published MuQ backbone for its hidden states: a folder, or a name as `resolve` takes it.
+
+    Raises:
+        CheckpointError: the folder is no MuQ, or weights are missing, unknown or of another shape.
+    """
+    folder = source if isinstance(source, Path) else resolve(source)
+    fields = read_json(folder / CONFIG_FILE)
+    if "encoder_dim" not in fields:
+        raise CheckpointError(f"{folder}: is no MuQ backbone; load a whole model with load_encoder")
+    with init_empty_weights():
+        model = MuQ(read_muq_config(fields, where=str(folder / CONFIG_FILE)))
+    weights = take_weights(read_weights(folder), used_weights(model), rename=backbone_name, where=str(folder))
+    _fill(model, weights, where=str(folder))
+    return model.eval()
+
+
+def weights_fingerprint(config: MuLanConfig, weights: Mapping[str, Tensor], tokenizer_json: str) -> str:
+    """Hash everything that a vector depends on; sha256 in hex.
+
+    That is: each weight in use by name, shape and float32 value (those of an external backbone included), the
+    configuration without names and places, tokenizer.json, and the window rule. The layout and the storage type do
+    not count, nor do precision and device, which move a vector by rounding only and are recorded beside it.
+    """
+    not_counted: Any = {"audio": {"backbone": {"dropout"}}, "text": {"backbone": {"external"}}}
+    facts = {"model": config.model_dump(mode="json", exclude=not_counted), "window_rule": WINDOW_RULE}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    digest.update(tokenizer_json.encode())
+    for name in sorted(weights):
+        weight = weights[name].detach().float().contiguous()
+        digest.update(f"{name} {list(weight.shape)}\n".encode())
+        digest.update(weight.cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def used_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Give the weights that a checkpoint of this model holds, by our names."""
+    return {name: weight for name, weight in model.state_dict().items() if not name.endswith(_COUNTER)}
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the one weights file of a folder; pickles only as plain tensors, which cannot run code.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged, or a pickle holds more than tensors.
+    """
+    safe, pickled = folder / SAFETENSORS_FILE, folder / PICKLE_FILE
+    try:
+        if safe.is_file():
+            return load_file(safe)
+        if pickled.is_file():
+            return torch.load(pickled, map_location="cpu", weights_only=True, mmap=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        path = safe if safe.is_file() else pickled
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{path}: cannot be read as weights: {reason}") from error
+    raise CheckpointError(f"{folder}: has neither {SAFETENSORS_FILE} nor {PICKLE_FILE}")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CheckpointError: there is no such file, or it is no JSON object.
+    """
+    try:
+        fields = json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: is no JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{path}: holds {type(fields).__name__}; need an object")
+    return fields
+
+
+def write_json(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write a JSON object for people to read."""
+    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_parts(folder: Path) -> _Parts:
+    fields = read_json(folder / CONFIG_FILE)
+    if fields.get("format") == FORMAT:
+        return _read_ours(folder, fields)
+    if "audio_transformer" in fields:
+        return _read_published(folder, fields)
+    if "encoder_dim" in fields:
+        raise CheckpointError(f"{folder}: is a MuQ backbone alone; load it with load_muq")
+    raise CheckpointError(f"{folder / CONFIG_FILE}: is the configuration of no model known here")
+
+
+def _read_ours(folder: Path, fields: Mapping[str, Any]) -> _Parts:
+    where = str(folder / CONFIG_FILE)
+    if fields.get("version") != VERSION:
+        raise CheckpointError(f"{where}: version {fields.get('version')}; this program reads {VERSION}")
+    try:
+        config = MuLanConfig.model_validate(fields["model"])
+        name, licence = fields["name"], fields["licence"]
+    except (KeyError, ValidationError) as error:
+        raise config_error(where, error) from error
+    weights = read_weights(folder)
+    if config.text.backbone.external:
+        weights |= _read_external_weights(config.text.backbone.external)
+    tokenizer_json = _read_text(folder / TOKENIZER_FILE)
+    return _Parts(config=config, weights=weights, tokenizer_json=tokenizer_json, name=name, licence=licence)
+
+
+def _read_published(folder: Path, fields: Mapping[str, Any]) -> _Parts:
+    where = str(folder / CONFIG_FILE)
+    try:
+        audio_name, text_name = fields["audio_model"]["name"], fields["text_model"]["name"]
+    except KeyError as error:
+        raise config_error(where, error) from error
+    audio_folder = find_beside(audio_name, folder, files=[CONFIG_FILE])
+    text_folder = find_beside(text_name, folder, files=[CONFIG_FILE, TOKENIZER_FILE])
+    audio_file = audio_folder / CONFIG_FILE
+    config = read_mulan_config(
+        fields,
+        audio=read_muq_config(read_json(audio_file), where=str(audio_file)),
+        text=_read_text_config(text_folder),
+        where=where,
+    )
+    names = used_weights(_empty(config))
+    return _Parts(
+        config=config,
+        weights=take_weights(read_weights(folder), names, rename=mulan_name, where=str(folder)),
+        tokenizer_json=_read_text(text_folder / TOKENIZER_FILE),
+        name=folder.name,
+        licence=_PUBLISHED_LICENCE,
+    )
+
+
+def _read_text_config(folder: Path, external: ExternalWeights | None = None) -> TextBackboneConfig:
+    path = folder / CONFIG_FILE
+    fields = read_json(path)
+    if fields.get("position_embedding_type", "absolute") != "absolute":
+        raise CheckpointError(f"{path}: position_embedding_type is not supported; allowed: 'absolute'")
+    try:
+        return TextBackboneConfig.from_transformers(fields, external=external)
+    except ValidationError as error:
+        raise config_error(str(path), error) from error
+
+
+def _read_external_weights(external: ExternalWeights) -> dict[str, Tensor]:
+    weights = read_weights(find_external(external))
+    return {_TEXT_BACKBONE + name: w for name, w in weights.items() if name not in _UNUSED_BY_TEXT}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()  # bytes, because newlines count in the fingerprint
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+
+
+def _tokenizer(config: MuLanConfig, tokenizer_json: str) -> TextTokenizer:
+    backbone = config.text.backbone
+    return TextTokenizer(tokenizer_json, max_tokens=backbone.max_tokens, pad_token_id=backbone.pad_token_id)
+
+
+def _empty(config: MuLanConfig) -> MuLan:
+    # Parameters without storage: nothing is drawn at random only to be overwritten.
+    with init_empty_weights():
+        return MuLan(config)
+
+
+def _fill(model: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
+    wanted = {name: weight.shape for name, weight in used_weights(model).items()}
+    faults = {
+        "missing": sorted(wanted.keys() - weights.keys()),
+        "unknown": sorted(weights.keys() - wanted.keys()),
+        "wrong shape": [
+            f"{name} ({list(weights[name].shape)}, need {list(shape)})"
+            for name, shape in wanted.items()
+            if name in weights and weights[name].shape != shape
+        ],
+    }
+    if any(faults.values()):
+        found = "; ".join(f"{kind} weights: {_listing(names)}" for kind, names in faults.items() if names)
+        raise CheckpointError(f"{where}: {found}")
+    model.load_state_dict({name: w.float() for name, w in weights.items()}, strict=False, assign=True)
+
+
+def _listing(names: Iterable[str]) -> str:
+    return ", ".join(names)

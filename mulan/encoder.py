@@ -1,0 +1,195 @@
+"""What users hold: texts, waveforms or files in, unit float32 rows out."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data.audio import MIN_SECONDS, resample, stream_audio
+from data.clips import Window, pool_windows, split_windows
+from data.errors import AudioError
+from mulan.batching import EmbeddedTrack, embed_tracks
+from mulan.checkpoint import load_checkpoint, resolve
+from mulan.encoding import EmbeddedFile, FailedFile
+from mulan.model import MuLan
+from mulan.runtime import PrecisionChoice, Runtime, choose_runtime
+from mulan.tokenizer import TextTokenizer
+
+logger = logging.getLogger(__name__)
+
+TEXTS_PER_BATCH = 64
+WINDOWS_PER_BATCH = {"cpu": 8, "cuda": 64, "mps": 16}
+
+
+class MuLanEncoder:
+    """A MuLan model with its tokenizer on a device; made by `load_encoder`.
+
+    Attributes:
+        name: as given to `load_encoder`.
+        dim: width of every vector.
+        fingerprint: hash of the weights and of everything that changes a vector, except precision and
+            device, whose effect is bounded (cosine >= 0.999) and recorded beside it.
+        clip_seconds: length of a window.
+        logit_scale: the learned inverse temperature of the training loss.
+        runtime: device, dtype and the reason for both.
+    """
+
+    def __init__(
+        self, model: MuLan, tokenizer: TextTokenizer, *, name: str, fingerprint: str, licence: str, runtime: Runtime
+    ) -> None:
+        self.name, self.fingerprint, self.licence, self.runtime = name, fingerprint, licence, runtime
+        self.dim = model.config.latent_dim
+        self.sample_rate = model.config.sample_rate
+        self.clip_seconds = model.config.clip_seconds
+        self.precision = runtime.precision
+        self.logit_scale = float(model.logit_scale)
+        self._model, self._tokenizer = model, tokenizer
+        self._window_samples = round(self.clip_seconds * self.sample_rate)
+        self._batch_windows = WINDOWS_PER_BATCH[runtime.device.type]
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts, one row each, in the order given.
+
+        A text's vector never depends on its neighbours: padding is masked in attention and in the mean.
+        Always computed in float32. A text over the tokenizer's limit is cut, with a warning.
+
+        Returns:
+            float32 [len(texts), dim], rows of unit length.
+
+        Raises:
+            TypeError: `texts` is a single string.
+            ValueError: a text is blank; the message gives its position.
+
+        Source: MuQ-MuLan, arXiv:2501.01108. Differs from the released code, which averages padding in.
+        """
+        if isinstance(texts, str):
+            raise TypeError(f"texts is a single str; pass a list, [{texts!r}]")
+        batch = self._tokenizer.encode(texts)
+        rows = [np.zeros((0, self.dim), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(texts), TEXTS_PER_BATCH):
+                ids, mask = self._tokenizer.pad(batch[start : start + TEXTS_PER_BATCH])
+                device = self.runtime.device
+                rows.append(self._model.text_latents(ids.to(device), mask.to(device)).cpu().numpy())
+        return np.concatenate(rows)
+
+    def encode_audio(self, waveforms: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Embed whole waveforms: the renormalised mean of each one's windows.
+
+        Args:
+            waveforms: mono float [s] each, full scale 1.0; of any length from 0.1 s.
+            sample_rate: of all the waveforms, in Hz; resampled to the model's if it differs.
+
+        Returns:
+            float32 [len(waveforms), dim], rows of unit length.
+
+        Raises:
+            ValueError: a waveform is not mono, not floating point, not finite or under 0.1 s.
+
+        Source: MuQ-MuLan, arXiv:2501.01108. Differs from the released code, which does not renormalise and
+        tiles audio under half a window only once.
+        """
+        prepared = [self._prepare(waveform, sample_rate, f"waveforms[{i}]") for i, waveform in enumerate(waveforms)]
+        windows = (split_windows([waveform], window_samples=self._window_samples) for waveform in prepared)
+        rows = [pool_windows(np.stack(track.vectors)) for track in self._embed(windows)]
+        return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
+
+    def encode_windows(self, waveform: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        """Embed each window of one waveform; arguments and errors as for `encode_audio`.
+
+        Returns:
+            float32 [w, dim], rows of unit length, and float64 [w, 2], start and end of each in seconds.
+        """
+        prepared = self._prepare(waveform, sample_rate, "waveform")
+        (track,) = self._embed([split_windows([prepared], window_samples=self._window_samples)])
+        return np.stack(track.vectors), self._seconds(track)
+
+    def encode_files(self, paths: Sequence[str | Path]) -> np.ndarray:
+        """Embed whole files, decoded as a stream; `embed_files` is the form that survives bad files.
+
+        Returns:
+            float32 [len(paths), dim], rows of unit length.
+
+        Raises:
+            TypeError: `paths` is a single path.
+            AudioError: a file cannot be used; the message names it and says why.
+        """
+        if isinstance(paths, str | Path):
+            raise TypeError(f"paths is a single path; pass a list, [{str(paths)!r}]")
+        rows = [np.zeros((0, self.dim), np.float32)]
+        for result in self.embed_files(paths):
+            if isinstance(result, FailedFile):
+                raise AudioError(f"{result.path}: {result.reason}")
+            rows.append(result.vector[None])
+        return np.concatenate(rows)
+
+    def embed_files(self, paths: Iterable[str | Path]) -> Iterator[EmbeddedFile | FailedFile]:
+        """Embed files window by window, decoding ahead of the model, with windows batched across files.
+
+        Yields:
+            one EmbeddedFile or FailedFile for each path, in the order given.
+        """
+        files = [Path(path) for path in paths]
+        windows = (
+            split_windows(stream_audio(path, sample_rate=self.sample_rate), window_samples=self._window_samples)
+            for path in files
+        )
+        for path, track in zip(files, self._embed(windows), strict=True):
+            if track.error is not None:
+                yield FailedFile(path=path, reason=str(track.error).removeprefix(f"{path}: "))
+            else:
+                yield EmbeddedFile(path=path, vectors=np.stack(track.vectors), spans=self._seconds(track))
+
+    def _embed(self, tracks: Iterable[Iterable[Window]]) -> Iterator[EmbeddedTrack]:
+        return embed_tracks(tracks, self._embed_batch, batch_windows=self._batch_windows)
+
+    def _embed_batch(self, windows: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            samples = torch.from_numpy(windows).to(self.runtime.device)
+            return self._model.audio_latents(samples).cpu().numpy()
+
+    def _seconds(self, track: EmbeddedTrack) -> np.ndarray:
+        return np.array(track.spans, np.float64) / self.sample_rate
+
+    def _prepare(self, waveform: np.ndarray, sample_rate: int, name: str) -> np.ndarray:
+        """Check a caller's waveform and bring it to float32 at the model's rate."""
+        waveform = np.asarray(waveform)
+        if waveform.ndim != 1:
+            raise ValueError(f"{name} has shape {waveform.shape}; need mono [s]: average its channels first")
+        if not np.issubdtype(waveform.dtype, np.floating):
+            raise ValueError(f"{name} is {waveform.dtype}; need floating point with full scale 1.0")
+        if sample_rate <= 0:
+            raise ValueError(f"sample_rate ({sample_rate}) must be a positive number of Hz")
+        if waveform.size < MIN_SECONDS * sample_rate:
+            raise ValueError(f"{name} has {waveform.size} samples; need at least {MIN_SECONDS} s")
+        if not np.isfinite(waveform).all():
+            raise ValueError(f"{name} contains NaN or infinite samples")
+        return resample(waveform.astype(np.float32, copy=False), source_rate=sample_rate, sample_rate=self.sample_rate)
+
+
+def load_encoder(name: str, *, device: str = "auto", precision: PrecisionChoice = "auto") -> MuLanEncoder:
+    """Load a model for inference.
+
+    Args:
+        name: "mulan-mini" (shipped), "local:DIR" (our layout or the published one) or "hub:ORG/REPO".
+        device: "auto" or a torch device such as "cpu" or "cuda:1".
+        precision: of the audio backbone; mel, text tower and latents are always float32.
+
+    Raises:
+        CheckpointError: the model is not there, is damaged, or has keys that are not known.
+        ConfigError: the device or precision cannot be had here.
+    """
+    runtime = choose_runtime(device, precision)
+    loaded = load_checkpoint(resolve(name))
+    model = loaded.model.to(runtime.device).prepare_for_inference(runtime.dtype)
+    logger.info("%s on %s in %s (%s)", name, runtime.device, runtime.precision, runtime.reason)
+    return MuLanEncoder(
+        model,
+        loaded.tokenizer,
+        name=name,
+        fingerprint=loaded.fingerprint,
+        licence=loaded.licence,
+        runtime=runtime,
+    )

@@ -1,0 +1,59 @@
+"""What every encoder promises and gives; free of torch, so that the layers above can be, too."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from data.clips import pool_windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedFile:
+    """The windows of one file: vectors float32 [w, d] of unit length, spans float64 [w, 2] in seconds."""
+
+    path: Path
+    vectors: np.ndarray
+    spans: np.ndarray
+
+    @property
+    def vector(self) -> np.ndarray:
+        """float32 [d], unit length: the whole track."""
+        return pool_windows(self.vectors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedFile:
+    """A file that could not be embedded, and why, in one line without the path."""
+
+    path: Path
+    reason: str
+
+
+class Encoder(Protocol):
+    """Maps texts and audio into one space; every returned row has unit length, so dot products are cosines."""
+
+    name: str
+    dim: int
+    fingerprint: str
+    sample_rate: int
+    clip_seconds: float
+    precision: str
+    licence: str
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [n, dim]: one row for each text, in the order given."""
+
+    def encode_audio(self, waveforms: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
+        """float32 [n, dim]: one row for each mono waveform float32 [s]."""
+
+    def encode_files(self, paths: Sequence[str | Path]) -> np.ndarray:
+        """float32 [n, dim]: one row for each audio file."""
+
+    def encode_windows(self, waveform: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        """float32 [w, dim] and float64 [w, 2]: the windows of one waveform and their seconds."""
+
+    def embed_files(self, paths: Iterable[str | Path]) -> Iterator[EmbeddedFile | FailedFile]:
+        """One result for each path, in order; a bad file never stops the batch."""

@@ -1,0 +1,151 @@
+"""From a model's name to a folder on this machine: shipped models, local folders, and repositories of the hub."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from data.errors import CheckpointError
+from mulan.text_tower import ExternalWeights
+
+CONFIG_FILE = "config.json"
+TOKENIZER_FILE = "tokenizer.json"
+SAFETENSORS_FILE = "model.safetensors"
+PICKLE_FILE = "pytorch_model.bin"
+
+_SHIPPED = Path(__file__).parent / "pretrained"
+
+
+def resolve(name: str) -> Path:
+    """Give the folder of a model named `mulan-mini`, `local:DIR` or `hub:ORG/REPO`, downloaded if need be.
+
+    Of a repository of the hub, config.json and one weights file are fetched, and tokenizer.json if it is there.
+
+    Raises:
+        CheckpointError: the name is of no known kind, or the model is not there.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "local" and rest:
+        return _local_folder(rest)
+    if kind == "hub" and rest:
+        return download_model(rest)
+    shipped = sorted(folder.name for folder in _SHIPPED.glob("*") if (folder / CONFIG_FILE).is_file())
+    if name in shipped:
+        return _SHIPPED / name
+    allowed = [*shipped, "local:DIR", "hub:ORG/REPO"]
+    raise CheckpointError(f"model {name!r}: unknown; allowed: {', '.join(allowed)}{_hint(name, shipped)}")
+
+
+def download_model(repository: str) -> Path:
+    """Fetch what a model needs from the hub: config.json, one weights file, tokenizer.json if there is one."""
+    folder = download(repository, [CONFIG_FILE])
+    # All files come from the commit that config.json came from, even if the repository changes in between.
+    revision = folder.name
+    download(repository, [SAFETENSORS_FILE, PICKLE_FILE], revision=revision)
+    if json.loads((folder / CONFIG_FILE).read_text("utf-8")).get("format"):
+        download(repository, [TOKENIZER_FILE], revision=revision)
+    return folder
+
+
+def download(repository: str, candidates: Sequence[str], *, revision: str | None = None) -> Path:
+    """Fetch the first of the candidate files that the repository has; give the folder it lies in.
+
+    Raises:
+        CheckpointError: it has none of them, or cannot be reached and they are not in the cache.
+    """
+    for file in candidates:
+        try:
+            return Path(hf_hub_download(repository, file, revision=revision)).parent
+        except LocalEntryNotFoundError as error:
+            unreachable: Exception | None = error
+        except EntryNotFoundError:
+            unreachable = None
+        except (HfHubHTTPError, HFValidationError, OSError) as error:
+            raise CheckpointError(f"hub:{repository}: {_first_line(error)}") from error
+    wanted = " or ".join(candidates)
+    if unreachable is None:
+        raise CheckpointError(f"hub:{repository}: has no {wanted}")
+    raise CheckpointError(
+        f"hub:{repository}: {wanted} is not in the cache and the hub cannot be reached; "
+        "connect, or fetch the folder elsewhere and use local:DIR"
+    ) from unreachable
+
+
+def find_beside(name: str, folder: Path, *, files: Sequence[str]) -> Path:
+    """Give the folder that holds files of another model, which the config.json of `folder` names.
+
+    Args:
+        name: a directory, absolute or relative to `folder`, or a hub id. Of an absolute path that is gone, the last
+            part is looked for in `folder`, so that a folder written by `mulan convert` may be moved.
+        files: what is needed of it; nothing else is fetched.
+
+    Raises:
+        CheckpointError: there is no such directory or repository, or it lacks one of the files.
+    """
+    for place in (folder / name, folder / Path(name).name):
+        if place.is_dir():
+            lacking = [file for file in files if not (place / file).is_file()]
+            if lacking:
+                raise CheckpointError(f"{place}: has no {', '.join(lacking)}; {folder / CONFIG_FILE} names it")
+            return place
+    if Path(name).is_absolute() or name.startswith("."):
+        raise CheckpointError(f"{folder / CONFIG_FILE}: names the folder {name}, which does not exist")
+    place = download(name, files[:1])
+    for file in files[1:]:
+        download(name, [file], revision=place.name)
+    return place
+
+
+def find_external(external: ExternalWeights) -> Path:
+    """Give the folder of a text backbone that our checkpoint does not carry, its weights checked by hash.
+
+    Raises:
+        CheckpointError: it is neither installed nor on the hub, or its weights are others.
+    """
+    folder = _package_folder(external.package)
+    if folder is None:
+        folder = download(external.hub, [SAFETENSORS_FILE], revision=external.revision)
+        for file in (CONFIG_FILE, TOKENIZER_FILE):
+            download(external.hub, [file], revision=external.revision)
+    weights = folder / SAFETENSORS_FILE
+    with weights.open("rb") as file_object:
+        found = hashlib.file_digest(file_object, "sha256").hexdigest()
+    if found != external.sha256:
+        raise CheckpointError(f"{weights}: sha256 is {found}, need {external.sha256}; reinstall the package")
+    return folder
+
+
+def _package_folder(package: str) -> Path | None:
+    module, _, inside = package.partition("/")
+    spec = find_spec(module)
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(place) / inside / SAFETENSORS_FILE).is_file():
+            return Path(place) / inside
+    return None
+
+
+def _local_folder(path: str) -> Path:
+    folder = Path(path).expanduser()
+    if not (folder / CONFIG_FILE).is_file():
+        raise CheckpointError(f"local:{path}: has no {CONFIG_FILE}; give the folder of a model")
+    return folder
+
+
+def _hint(name: str, shipped: Sequence[str]) -> str:
+    if Path(name).is_dir():
+        return f"; did you mean local:{name}?"
+    if name.count("/") == 1 and ":" not in name:
+        return f"; did you mean hub:{name}?"
+    kind, colon, rest = name.partition(":")
+    known = ["local:", "hub:"] if colon else list(shipped)
+    nearest = difflib.get_close_matches(kind + colon, known, n=1)
+    return f"; did you mean {nearest[0]}{rest}?" if nearest else ""
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,48 @@
+"""Log-mel front end of MuQ: waveform in, normalised decibels out, always in float32."""
+
+import torch
+from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
+
+SAMPLE_RATE = 24_000
+FFT_SAMPLES = 2048
+HOP_SAMPLES = 240
+MEL_BANDS = 128
+# The statistics of the Million Song Dataset that the published weights expect (reference.md 1.1).
+MSD_MEAN = 6.768444971712967
+MSD_STD = 18.417922652295623
+_POWER_FLOOR = 1e-10
+
+
+class LogMel(nn.Module):
+    """Mel power spectrogram in decibels, shifted and scaled; one frame per 10 ms.
+
+    The window and the filters are constants: they are in no state dict. Call it window by window: the reflection at
+    the edges makes the mel of a slice differ from a slice of the mel.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, *, mean: float = MSD_MEAN, std: float = MSD_STD) -> None:
+        super().__init__()
+        self.mean, self.std = mean, std
+        filters = melscale_fbanks(FFT_SAMPLES // 2 + 1, 0.0, SAMPLE_RATE / 2, MEL_BANDS, SAMPLE_RATE)
+        self.register_buffer("window", torch.hann_window(FFT_SAMPLES), persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Turn waveforms [b, s] at 24 kHz into float32 [b, 128, s // 240].
+
+        Raises:
+            ValueError: the waveforms are too short for the reflection at their edges.
+        """
+        if waveforms.shape[-1] <= FFT_SAMPLES // 2:
+            raise ValueError(f"waveform: {waveforms.shape[-1]} samples; need at least {FFT_SAMPLES // 2 + 1}")
+        # Autocast would run the filter product in half precision, where decibels of quiet bands are noise.
+        with torch.autocast(waveforms.device.type, enabled=False):
+            spectrum = torch.stft(waveforms.float(), FFT_SAMPLES, HOP_SAMPLES, window=self.window, return_complex=True)
+            power = spectrum[..., :-1].abs().square()  # the published model drops the last frame
+            mel = self.filters.T @ power  # [b, 128, t]
+            decibels = 10.0 * mel.clamp(min=_POWER_FLOOR).log10()
+            return (decibels - self.mean) / self.std

@@ -1,0 +1,65 @@
+"""MuLan: an audio tower and a text tower that meet in one space of unit vectors."""
+
+import math
+from typing import Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mulan.audio_tower import AudioTower, AudioTowerConfig
+from mulan.text_tower import TextTower, TextTowerConfig
+
+_INITIAL_SCALE = 10.0  # scores are multiplied by this at the start of training; MuQ-MuLan's recipe
+
+
+class MuLanConfig(BaseModel):
+    """Everything needed to rebuild a model, apart from its weights and its tokenizer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    audio: AudioTowerConfig = AudioTowerConfig()
+    text: TextTowerConfig
+    latent_dim: PositiveInt = 512
+    clip_seconds: PositiveFloat = 10.0
+    sample_rate: Literal[24_000] = 24_000
+
+
+class MuLan(nn.Module):
+    """Two towers and their projections to the shared space.
+
+    Source: MuQ-MuLan, arXiv:2501.01108. Differs from the released code, whose text vectors average padding in.
+    """
+
+    def __init__(self, config: MuLanConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.audio = AudioTower(config.audio)
+        self.text = TextTower(config.text)
+        self.audio_to_latent = nn.Linear(config.audio.dim, config.latent_dim)
+        self.text_to_latent = nn.Linear(config.text.dim, config.latent_dim)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(_INITIAL_SCALE)))
+
+    def forward(self, waveforms: Tensor, token_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give what a contrastive loss needs: audio latents, text latents, and the scale of their cosines."""
+        return self.audio_latents(waveforms), self.text_latents(token_ids, mask), self.logit_scale
+
+    def audio_latents(self, waveforms: Tensor) -> Tensor:
+        """Embed waveforms [b, s] at 24 kHz as unit float32 [b, latent_dim]."""
+        return functional.normalize(self.audio_to_latent(self.audio(waveforms)).float(), dim=-1)
+
+    def text_latents(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Embed texts, token ids int64 [n, t] and mask bool [n, t], as unit float32 [n, latent_dim]."""
+        return functional.normalize(self.text_to_latent(self.text(token_ids, mask)).float(), dim=-1)
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """What cosines are multiplied by in the loss: the inverse of the temperature."""
+        return self.log_scale.exp()
+
+    def prepare_for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
+        """Freeze and speed up: `dtype` is that of the audio backbone, everything else stays float32."""
+        self.eval().requires_grad_(False)
+        self.audio.prepare_for_inference(dtype)
+        return self

@@ -1,0 +1,74 @@
+"""Where the model runs and how precisely: chosen once, with a reason that can be shown."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from data.errors import ConfigError
+
+DeviceChoice = str  # "auto", "cpu", "cuda", "cuda:1", "mps"
+PrecisionChoice = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """A device, the dtype of the audio backbone on it, and why they were chosen."""
+
+    device: torch.device
+    dtype: torch.dtype
+    reason: str
+
+    @property
+    def precision(self) -> str:
+        """The dtype's name as users write it: float32 or bfloat16."""
+        return str(self.dtype).removeprefix("torch.")
+
+
+def choose_runtime(device: DeviceChoice = "auto", precision: PrecisionChoice = "auto") -> Runtime:
+    """Choose device and precision; an explicit wish that cannot be met is an error, never a fallback.
+
+    Raises:
+        ConfigError: the device does not exist here, or a name is unknown.
+    """
+    chosen, device_reason = _choose_device(device)
+    dtype, dtype_reason = _choose_dtype(chosen, precision)
+    return Runtime(device=chosen, dtype=dtype, reason=f"{device_reason}; {dtype_reason}")
+
+
+def _choose_device(wish: DeviceChoice) -> tuple[torch.device, str]:
+    if wish == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda"), f"auto-detected {torch.cuda.get_device_name()}"
+        return torch.device("cpu"), "no CUDA device found"
+    try:
+        device = torch.device(wish)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        cause = str(error).splitlines()[0]
+        raise ConfigError(f"device {wish!r} cannot be used here ({cause}); use 'auto' or 'cpu'") from error
+    return device, f"{wish} as asked"
+
+
+def _choose_dtype(device: torch.device, wish: PrecisionChoice) -> tuple[torch.dtype, str]:
+    if wish not in {"auto", "float32", "bfloat16"}:
+        raise ConfigError(f"precision {wish!r} is unknown; use 'auto', 'float32' or 'bfloat16'")
+    if wish != "auto":
+        return getattr(torch, wish), f"{wish} as asked"
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16, "bfloat16 because the GPU has it"
+        return torch.float32, "float32 because the GPU lacks bfloat16"
+    if device.type == "cpu":
+        if torch.cpu._is_amx_tile_supported():
+            return torch.bfloat16, "bfloat16 because the CPU has AMX"
+        if torch.cpu._is_avx512_bf16_supported():
+            return torch.bfloat16, "bfloat16 because the CPU has AVX512-BF16"
+    return torch.float32, f"float32 because this {device.type} has no fast bfloat16"
+
+
+def mulan_home() -> Path:
+    """The folder for everything generated: $MULAN_HOME, or ~/.cache/mulan."""
+    return Path(os.environ.get("MULAN_HOME") or Path.home() / ".cache" / "mulan")

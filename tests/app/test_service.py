@@ -1,0 +1,81 @@
+"""Search and tagging without a page. Run: pytest tests/app/test_service.py."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from app.service import DEFAULT_TAGS, SearchService, split_tags, tag_file
+from data.errors import AudioError, StoreError
+
+
+def test_words_find_the_track_and_the_moment(service):
+    best = service.search_text("a high tone", k=2)[0]
+    assert (best.title, best.start, best.end) == ("then-high", 10.0, 20.0)
+
+
+def test_a_file_finds_itself_first(service, library):
+    hits = service.search_file(library / "middle-and-high.aiff", k=3)
+    assert [hit.rank for hit in hits] == [1, 2, 3]
+    assert hits[0].title == "middle-and-high"
+    assert hits[0].score == pytest.approx(1.0, abs=1e-6)  # one window, so the same vector
+
+
+def test_a_file_that_is_no_audio_is_refused_in_one_line_without_its_folder(service, tmp_path):
+    text = tmp_path / "words.mp3"
+    text.write_text("these are only words")
+    with pytest.raises(AudioError, match=r"^words\.mp3: ") as raised:
+        service.search_file(text, k=3)
+    assert "\n" not in str(raised.value)
+    assert str(tmp_path) not in str(raised.value)
+
+
+def test_tags_are_cosines_best_first_where_the_encoder_has_no_temperature(service, library):
+    scores = service.tag_file(library / "middle.flac", ["low", "middle"])
+    assert [score.tag for score in scores] == ["middle", "low"]
+    assert scores[0].score == scores[0].share > 0.99
+
+
+def test_shares_are_a_softmax_at_the_encoders_temperature():
+    words = {"half": [0.5, np.sqrt(0.75)], "none": [0.0, 1.0]}
+    encoder = SimpleNamespace(
+        logit_scale=4.0,
+        encode_text=lambda texts: np.array([words[text] for text in texts], np.float32),
+        encode_files=lambda paths: np.array([[1.0, 0.0]], np.float32),
+    )
+    half, none = tag_file(encoder, Path("any.wav"), ["none", "half"])
+    assert (half.tag, none.tag) == ("half", "none")
+    assert half.score == pytest.approx(0.5)
+    assert half.share == pytest.approx(np.exp(2) / (np.exp(2) + 1))  # e^(4 * 0.5) against e^0
+    assert half.share + none.share == pytest.approx(1.0)
+
+
+def test_an_empty_tag_list_is_a_callers_mistake(service, library):
+    with pytest.raises(ValueError, match="need at least one"):
+        service.tag_file(library / "low.wav", [])
+
+
+def test_an_index_of_another_model_is_refused(service):
+    stranger = SimpleNamespace(name="stranger", fingerprint="0" * 64)
+    with pytest.raises(StoreError, match="stranger"):
+        SearchService(stranger, service.index)
+
+
+def test_a_track_is_known_by_its_id_as_number_or_text_only(service):
+    known = service.index.tracks[0]
+    assert service.track(known.id) == service.track(str(known.id)) == known
+    assert service.track("../low.wav") is None
+
+
+def test_windows_are_counted(service):
+    # low 12 s: 2, middle 12 s: 2, then-high 30 s: 3, hostile 5 s: 1, aiff 10 s: 1; at 10 s each
+    assert service.windows == 9
+
+
+def test_tag_lists_are_split_at_commas_semicolons_and_lines():
+    assert split_tags(" solo  piano, rain;\n\nrain\n,night ") == ["solo piano", "rain", "night"]
+
+
+def test_default_tags_do_not_repeat():
+    assert len(set(DEFAULT_TAGS)) == len(DEFAULT_TAGS) > 15

@@ -1,0 +1,116 @@
+"""What every test gets: a private MULAN_HOME, no network, and on request a toy encoder with toy tracks.
+
+A toy track is a wav whose every second holds one constant sample value: an angle in whole degrees. The toy
+encoder maps each second to (cos, sin) of its angle, and a text to that of the number in it (its length if
+there is none). So every score is the cosine of a difference that a reader can compute.
+"""
+
+import math
+import re
+import socket
+import wave
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mulan.encoding import EmbeddedFile, FailedFile
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost", "", None}
+
+
+@pytest.fixture(autouse=True)
+def _private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MULAN_HOME", str(tmp_path_factory.mktemp("mulan-home")))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections and name look-ups that leave this machine fail the test that makes them."""
+
+    def guarded(call: Callable, host_of: Callable) -> Callable:
+        def guard(*arguments, **options):
+            host = host_of(*arguments)
+            if host not in LOOPBACK:
+                raise AssertionError(f"this test reached for the network: {host}")
+            return call(*arguments, **options)
+
+        return guard
+
+    def peer(sock: socket.socket, address: object) -> object:
+        return address[0] if isinstance(address, tuple) else None  # a Unix socket has no host
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name), peer))
+    monkeypatch.setattr(socket, "getaddrinfo", guarded(socket.getaddrinfo, lambda host, *_: host))
+
+
+def _directions(angles: Sequence[float]) -> np.ndarray:
+    radians = np.deg2rad(np.asarray(angles, np.float64).reshape(-1, 1))
+    return np.hstack([np.cos(radians), np.sin(radians)]).astype(np.float32)
+
+
+class ToyEncoder:
+    """Follows `mulan.encoding.Encoder` without torch; `embedded` lists the files it was asked to embed."""
+
+    def __init__(self, *, name: str = "toy", fingerprint: str = "toy-1") -> None:
+        self.name, self.fingerprint = name, fingerprint
+        self.dim, self.sample_rate, self.clip_seconds = 2, 1000, 1.0
+        self.precision, self.licence = "float32", "Apache-2.0"
+        self.embedded: list[Path] = []
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        numbers = [re.search(r"-?\d+", text) for text in texts]
+        return _directions(
+            [int(number.group()) if number else len(text) for number, text in zip(numbers, texts, strict=True)]
+        )
+
+    def encode_windows(self, waveform: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        starts = np.arange(math.ceil(len(waveform) / sample_rate))
+        ends = np.minimum(starts + 1, len(waveform) / sample_rate)
+        spans = np.stack([starts, ends], axis=1).astype(np.float64)
+        return _directions(np.round(waveform[starts * sample_rate] * 32768)), spans
+
+    def encode_audio(self, waveforms: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
+        tracks = [self.encode_windows(waveform, sample_rate) for waveform in waveforms]
+        return np.stack([EmbeddedFile(path=Path(), vectors=v, spans=s).vector for v, s in tracks])
+
+    def encode_files(self, paths: Sequence[str | Path]) -> np.ndarray:
+        return np.stack([outcome.vector for outcome in self.embed_files(paths)])
+
+    def embed_files(self, paths: Iterable[str | Path]) -> Iterator[EmbeddedFile | FailedFile]:
+        for path in map(Path, paths):
+            self.embedded.append(path)
+            try:
+                with path.open("rb") as file, wave.open(file) as sound:
+                    frames, sample_rate = sound.readframes(sound.getnframes()), sound.getframerate()
+            except (OSError, EOFError, wave.Error) as error:
+                yield FailedFile(path=path, reason=f"not a wav file: {error}")
+                continue
+            waveform = np.frombuffer(frames, "<i2").astype(np.float32) / 32768
+            vectors, spans = self.encode_windows(waveform, sample_rate)
+            yield EmbeddedFile(path=path, vectors=vectors, spans=spans)
+
+
+@pytest.fixture
+def toy_encoder() -> ToyEncoder:
+    """A fresh toy encoder; `type(toy_encoder)(fingerprint=...)` makes another model."""
+    return ToyEncoder()
+
+
+@pytest.fixture
+def write_track() -> Callable[..., Path]:
+    """`write_track(path, 30, 90)`: a toy wav of two seconds, at 30 and at 90 degrees; returns the path."""
+
+    def write(path: Path, *angles: int) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        samples = np.repeat(np.array(angles, "<i2"), 1000)
+        with path.open("wb") as file, wave.open(file, "wb") as sound:
+            sound.setnchannels(1)
+            sound.setsampwidth(2)
+            sound.setframerate(1000)
+            sound.writeframes(samples.tobytes())
+        return path
+
+    return write

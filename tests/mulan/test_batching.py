@@ -1,0 +1,90 @@
+"""Windows of many tracks share batches, and nothing leaks between tracks. Run: pytest tests/mulan/test_batching.py."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from data.clips import Window
+from mulan import AudioError
+from mulan.batching import embed_tracks
+
+
+def windows(*values: float):
+    for i, value in enumerate(values):
+        yield Window(samples=np.full(4, value, np.float32), start=4 * i, end=4 * i + 4)
+
+
+def failing(*values: float):
+    yield from windows(*values)
+    raise AudioError("x.wav: broken")
+
+
+class Recorder:
+    """Embeds a window as its mean and remembers the sizes of its batches."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        self.sizes.append(len(batch))
+        return batch.mean(axis=1, keepdims=True)
+
+
+def test_tracks_come_back_in_order_with_their_own_windows_and_full_batches():
+    embed = Recorder()
+    tracks = list(embed_tracks([windows(1, 2, 3), windows(4), windows(5, 6, 7, 8)], embed, batch_windows=3))
+    assert [np.concatenate(track.vectors).tolist() for track in tracks] == [[1, 2, 3], [4], [5, 6, 7, 8]]
+    assert tracks[2].spans == [(0, 4), (4, 8), (8, 12), (12, 16)]
+    assert embed.sizes == [3, 3, 2]
+
+
+def test_a_track_that_fails_midway_is_reported_in_its_place_and_the_rest_goes_on():
+    tracks = list(embed_tracks([windows(1), failing(2, 3), failing(), windows(4)], Recorder(), batch_windows=2))
+    assert [str(track.error) if track.error else len(track.vectors) for track in tracks] == [
+        1,
+        "x.wav: broken",
+        "x.wav: broken",
+        1,
+    ]
+
+
+def test_the_decoder_runs_at_most_two_batches_ahead():
+    produced = []
+
+    def long_track():
+        for window in windows(*range(1000)):
+            produced.append(window.start)
+            yield window
+
+    lead = []
+    consumed = 0
+
+    def embed(batch: np.ndarray) -> np.ndarray:
+        nonlocal consumed
+        consumed += len(batch)
+        lead.append(len(produced) - consumed)
+        return batch[:, :1]
+
+    list(embed_tracks([long_track()], embed, batch_windows=5))
+    assert max(lead) <= 2 * 5 + 2  # the queue, one item waiting to enter it, one just taken out
+
+
+def test_an_unexpected_exception_is_raised_not_swallowed():
+    def broken():
+        yield from windows(1)
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(embed_tracks([broken()], Recorder(), batch_windows=1))
+
+
+def test_leaving_early_stops_the_decoding_thread():
+    results = embed_tracks([windows(*range(100)) for _ in range(50)], Recorder(), batch_windows=2)
+    next(results)
+    results.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "mulan-decode"]
+
+
+def test_no_tracks_give_no_results():
+    assert list(embed_tracks([], Recorder(), batch_windows=2)) == []

@@ -1,0 +1,136 @@
+"""The MuQ backbone: official hidden states, folding, bfloat16, training mode. Run: pytest tests/mulan/test_muq.py"""
+
+import json
+
+import pytest
+import torch
+
+from mulan.checkpoint import load_muq
+from mulan.muq import MuQ, MuQConfig
+
+TINY = MuQConfig(conv_dim=8, dim=32, depth=2, heads=4, ffn_dim=64)
+
+
+def _noise(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def _tiny(config: MuQConfig = TINY) -> MuQ:
+    """Random weights, and BatchNorm statistics that folding cannot ignore."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MuQ(config)
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_(0, 0.2)
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 2)
+    return model.eval()
+
+
+@pytest.fixture
+def muq_folder(tmp_path, golden, published_weights):
+    prefix = "mulan.audio.model."
+    weights = {name.removeprefix(prefix): w for name, w in published_weights.items() if name.startswith(prefix)}
+    torch.save(weights, tmp_path / "pytorch_model.bin")
+    (tmp_path / "config.json").write_text(json.dumps(golden.MUQ))
+    return tmp_path
+
+
+def test_hidden_states_equal_the_official_ones(muq_folder, golden, answers):
+    waveform = torch.from_numpy(golden.waveform(10.0))[None]
+
+    with torch.inference_mode():
+        hidden = load_muq(muq_folder).hidden_states(waveform)
+
+    official = torch.from_numpy(answers["hidden"])
+    assert len(hidden) == len(official) == 3
+    for ours, theirs in zip(hidden, official, strict=True):
+        error = (ours[0, :: golden.HIDDEN_STEP] - theirs).norm() / theirs.norm()
+        assert error < 1e-5  # measured 4e-7: the order of sums; the promise is 1e-4
+
+
+def test_the_last_hidden_state_is_the_result():
+    model, waveform = _tiny(), _noise(1, 24_000)
+
+    assert torch.equal(model(waveform), model.hidden_states(waveform)[-1])
+
+
+def test_there_are_25_tokens_a_second():
+    assert _tiny()(_noise(2, 48_000)).shape == (2, 50, 32)
+
+
+def test_folding_changes_nothing_but_rounding():
+    model, waveforms = _tiny(), _noise(2, 24_000)
+    with torch.inference_mode():
+        before = model(waveforms)
+
+        after = model.prepare_for_inference()(waveforms)
+
+    names = {name for name, _ in model.named_modules()}
+    assert not any(name.endswith((".norm1", ".shortcut")) for name in names)
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
+
+
+def test_preparing_twice_folds_once():
+    waveform = _noise(1, 24_000)
+    once, twice = _tiny().prepare_for_inference(), _tiny().prepare_for_inference().prepare_for_inference()
+
+    assert torch.equal(once(waveform), twice(waveform))
+
+
+def test_bfloat16_stays_close_and_keeps_its_mel_in_float32():
+    waveform = _noise(1, 120_000)
+    exact = _tiny()(waveform)
+
+    model = _tiny().prepare_for_inference(torch.bfloat16)
+    rounded = model(waveform)
+
+    assert rounded.dtype == torch.bfloat16
+    assert model.mel.window.dtype == torch.float32
+    cosine = torch.cosine_similarity(rounded.float().mean(1), exact.mean(1))
+    assert cosine.item() >= 0.999
+
+
+def test_position_matters_because_the_state_is_rotated_before_the_projections():
+    model = _tiny()
+    attention = model.layers[0].attention
+    state = _noise(1, 1, 32).expand(1, 4, 32)  # the same token four times
+
+    from mulan.muq import rotary_tables
+
+    mixed = attention(state, rotary_tables(4, head_dim=8, like=state))
+    scores_differ = attention.query(attention._rotate(state, rotary_tables(4, head_dim=8, like=state)))
+
+    torch.testing.assert_close(mixed[0, 0], mixed[0, 3])  # equal values mix to equal results
+    assert not torch.allclose(scores_differ[0, 0], scores_differ[0, 3])
+
+
+def test_every_weight_learns_in_training_mode():
+    model = _tiny().train()
+
+    model(_noise(2, 12_000)).square().mean().backward()
+
+    assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
+    assert model.stem.blocks[0].norm1.num_batches_tracked.item() == 1
+
+
+def test_dropout_acts_in_training_mode_alone():
+    model, waveform = _tiny(TINY.model_copy(update={"dropout": 0.5})), _noise(1, 12_000)
+
+    assert torch.equal(model(waveform), model(waveform))
+    model.train()
+    assert not torch.equal(model(waveform), model(waveform))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"dim": 30, "heads": 4}, "multiple of 2"),
+        ({"conv_kernel": 30}, "must be odd"),
+        ({"depht": 2}, "Extra inputs"),
+    ],
+)
+def test_a_configuration_that_cannot_be_built_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        MuQConfig(**fields)

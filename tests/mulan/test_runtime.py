@@ -1,0 +1,48 @@
+"""Device and precision are chosen once and never silently replaced. Run: pytest tests/mulan/test_runtime.py."""
+
+import pytest
+import torch
+
+from mulan import ConfigError
+from mulan.runtime import choose_runtime, mulan_home
+
+
+def test_an_explicit_choice_is_kept_and_said():
+    runtime = choose_runtime("cpu", "bfloat16")
+    assert (runtime.device.type, runtime.precision) == ("cpu", "bfloat16")
+    assert runtime.reason == "cpu as asked; bfloat16 as asked"
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512", "precision", "reason"),
+    [
+        (True, True, "bfloat16", "the CPU has AMX"),
+        (False, True, "bfloat16", "the CPU has AVX512-BF16"),
+        (False, False, "float32", "no fast bfloat16"),
+    ],
+)
+def test_auto_precision_on_a_cpu_follows_its_instructions(monkeypatch, amx, avx512, precision, reason):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    runtime = choose_runtime()
+    assert runtime.precision == precision
+    assert reason in runtime.reason
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_missing_gpu_is_an_error_not_a_fallback():
+    with pytest.raises(ConfigError, match=r"device 'cuda' cannot be used here \(.*\); use 'auto' or 'cpu'"):
+        choose_runtime("cuda")
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ConfigError, match="device 'gpu' cannot be used here"):
+        choose_runtime("gpu")
+    with pytest.raises(ConfigError, match="precision 'half' is unknown"):
+        choose_runtime("cpu", "half")
+
+
+def test_everything_generated_lives_under_mulan_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("MULAN_HOME", str(tmp_path))
+    assert mulan_home() == tmp_path
