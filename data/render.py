@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 SAMPLE_RATE = 24_000
 HELDOUT_EVERY = 10
 _FADE_SECONDS = 0.25
-# A render that goes on this long past its MIDI hangs on a note that never ends.
-_LONGEST_EXTRA_SECONDS = 20.0
+# A render that goes on this long past its MIDI hangs on a note that never ends. Bells decay for up to 25 s.
+_LONGEST_EXTRA_SECONDS = 60.0
 _SILENCE_DB = -55.0
 _PEAK = 0.97
 _TIMEOUT_SECONDS = 120
@@ -182,9 +182,10 @@ def _render_track(composition_id: str, *, out: Path, seed: int, heldout: bool) -
 
 
 def _recorded(facts: Facts, studio: _Studio) -> dict[str, object]:
-    """Everything that made the audio, as JSON."""
+    """Everything that made the audio, as it is read back from JSON (lists, not tuples)."""
     effects = {key: value for key, value in vars(studio).items() if key != "soundfont"}
-    return {**dataclasses.asdict(facts), "soundfont": studio.soundfont.name, **effects}
+    known = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(facts).items()}
+    return {**known, "soundfont": studio.soundfont.name, **effects}
 
 
 def _draw_studio(soundfonts: tuple[Soundfont, ...], rng: np.random.Generator) -> _Studio:

@@ -93,8 +93,10 @@ STYLES = (
         progressions=CLASSICAL, guest_chance=0.0, looseness=0.02,
         layers=(
             Layer(programs=(40,), centre=80, level=92, density=1.4),
-            Layer(programs=(40,), centre=69, level=76, patterns=("2-1-2-1-2-1-2-1-", "..2-2-2-..2-2-2-", "2---1---")),
-            Layer(programs=(41,), centre=60, level=76, patterns=("c---------------", "1-1-1-1-2-2-2-2-", "..1-1-..")),
+            Layer(programs=(40,), centre=69, level=76,
+                  patterns=("2-1-2-1-2-1-2-1-", "..2-2-2-..2-2-2-", "2---1---2---")),
+            Layer(programs=(41,), centre=60, level=76,
+                  patterns=("c---------------", "1-1-1-1-2-2-2-2-", "..1-1-1-1-1-")),
             Layer(programs=(42,), centre=46, level=84,
                   patterns=("0---2---0---2---", "0---------------", "0-------1---")),
         ),

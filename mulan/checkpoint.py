@@ -146,7 +146,7 @@ def build_model(config: MuLanConfig, *, seed: int = 0) -> tuple[MuLan, TextToken
         model = MuLan(config)
     own = {name: weight for name, weight in used_weights(model).items() if not name.startswith(_TEXT_BACKBONE)}
     _fill(model, own | _read_external_weights(external), where=str(folder))
-    return model, _tokenizer(config, _read_text(folder / TOKENIZER_FILE))
+    return model, _tokenizer(config, _read_tokenizer(folder))
 
 
 def load_muq(source: str | Path) -> MuQ:
@@ -251,7 +251,7 @@ def _read_ours(folder: Path, fields: Mapping[str, Any]) -> _Parts:
     weights = read_weights(folder)
     if config.text.backbone.external:
         weights |= _read_external_weights(config.text.backbone.external)
-    tokenizer_json = _read_text(folder / TOKENIZER_FILE)
+    tokenizer_json = _read_tokenizer(folder)
     return _Parts(config=config, weights=weights, tokenizer_json=tokenizer_json, name=name, licence=licence)
 
 
@@ -274,7 +274,7 @@ def _read_published(folder: Path, fields: Mapping[str, Any]) -> _Parts:
     return _Parts(
         config=config,
         weights=take_weights(read_weights(folder), names, rename=mulan_name, where=str(folder)),
-        tokenizer_json=_read_text(text_folder / TOKENIZER_FILE),
+        tokenizer_json=_read_tokenizer(text_folder),
         name=folder.name,
         licence=_PUBLISHED_LICENCE,
     )
@@ -294,6 +294,12 @@ def _read_text_config(folder: Path, external: ExternalWeights | None = None) -> 
 def _read_external_weights(external: ExternalWeights) -> dict[str, Tensor]:
     weights = read_weights(find_external(external))
     return {_TEXT_BACKBONE + name: w for name, w in weights.items() if name not in _UNUSED_BY_TEXT}
+
+
+def _read_tokenizer(folder: Path) -> str:
+    path = folder / TOKENIZER_FILE
+    read_json(path)  # tokenizers raises a bare Exception on a damaged one
+    return _read_text(path)
 
 
 def _read_text(path: Path) -> str:

@@ -16,7 +16,7 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Config = TypeVar("Config", bound=StrictModel)
+Config = TypeVar("Config", bound=BaseModel)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -87,7 +87,8 @@ def train(config: TrainConfig, *, manifest: Path, out: Path, on_step: OnStep) ->
     if accelerator.num_processes > 1:
         raise ConfigError(f"{accelerator.num_processes} processes; contrastive training runs on one so far")
     set_seed(config.seed)
-    model, tokenizer = build_model(config.model)
+    model, tokenizer = build_model(config.model, seed=config.seed)
+    model.audio.backbone.stem.to(memory_format=torch.channels_last)  # a third faster on CPUs, the same numbers
     clips = CaptionedClips(
         tracks,
         sample_rate=config.model.sample_rate,
@@ -118,7 +119,7 @@ def train(config: TrainConfig, *, manifest: Path, out: Path, on_step: OnStep) ->
         done = step + 1
         if done % config.log_every == 0 or done == config.steps:
             rate = (done - first_step) * config.batch_size / (time.monotonic() - started)
-            _log(out, on_step, _record(done, config, loss, scale, schedule, rate))
+            _log(out, on_step, _record(done, config, loss.item(), scale.item(), schedule, rate))
         if done % config.save_every == 0:
             _save_state(accelerator, out, done)
     return _save_model(accelerator.unwrap_model(model), tokenizer, config, out)
@@ -164,14 +165,14 @@ def _batches(clips: CaptionedClips, config: TrainConfig, *, first_step: int) -> 
             step += 1
 
 
-def _record(step: int, config: TrainConfig, loss: Any, scale: Any, schedule: Any, rate: float) -> dict[str, Any]:
+def _record(step: int, config: TrainConfig, loss: float, scale: float, schedule: Any, rate: float) -> dict[str, Any]:
     remaining = (config.steps - step) * config.batch_size / rate
     return {
         "step": step,
         "steps": config.steps,
-        "loss": float(loss),
+        "loss": loss,
         "learning_rate": schedule.get_last_lr()[0],
-        "logit_scale": float(scale),
+        "logit_scale": scale,
         "clips_per_second": round(rate, 2),
         "eta_minutes": round(remaining / 60, 1),
     }

@@ -22,23 +22,7 @@ from mulan.text_tower import ExternalWeights, TextBackboneConfig, TextTowerConfi
 from mulan.tokenizer import TextTokenizer
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-WORDS = [
-    "calm",
-    "fast",
-    "slow",
-    "solo",
-    "piano",
-    "guitar",
-    "drums",
-    "violin",
-    "opera",
-    "techno",
-    "beat",
-    "sad",
-    "happy",
-    "with",
-    "and",
-]
+WORDS = ["calm", "fast", "slow", "solo", "piano", "guitar", "drums", "violin", "opera", "techno", "sad", "happy"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -102,12 +102,11 @@ def test_a_configuration_that_does_not_fit_says_where(folder, change, message):
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
-@pytest.mark.parametrize("damage", ["missing", "damaged"])
+@pytest.mark.parametrize("damage", [None, b"\xff\x00 not what it says", b'{"model": '], ids=["missing", "other", "cut"])
 def test_a_missing_or_damaged_file_is_named(folder, file, damage):
-    if damage == "missing":
-        (folder / file).unlink()
-    else:
-        (folder / file).write_bytes(b"\xff\x00 not what it says")
+    (folder / file).unlink()
+    if damage is not None:
+        (folder / file).write_bytes(damage)
 
     with pytest.raises(CheckpointError, match=r"model") as caught:
         load_checkpoint(folder)
@@ -187,7 +186,7 @@ def test_the_same_seed_gives_the_same_model_and_leaves_the_global_state_alone(ti
 def test_external_weights_of_another_hash_are_refused(tiny_config, external_backbone):
     changed = external_backbone.external.model_copy(update={"sha256": "0" * 64})
 
-    with pytest.raises(CheckpointError, match="sha256 is .* need 0000"):
+    with pytest.raises(CheckpointError, match=r"sha256 is \w+, need 0000"):
         build_model(_external(tiny_config, external_backbone.model_copy(update={"external": changed})))
 
 

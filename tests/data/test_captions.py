@@ -1,0 +1,83 @@
+"""Captions say only what the facts bear out. Alone: pytest tests/data/test_captions.py"""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data.captions import CAPTIONS_PER_TRACK, write_captions
+from data.compose import compose
+from data.facts import Facts
+
+SLOW_SOLO_PIANO = Facts(
+    style="classical piano",
+    style_tags=("classical",),
+    unsure_tags=(),
+    programs=(0,),
+    drums="none",
+    bpm=60.0,
+    key="C",
+    mode="minor",
+    beats_per_bar=4,
+    onsets_per_second=2.0,
+    level_db=-24.0,
+)
+
+
+def _many(facts: Facts) -> set[str]:
+    return {caption for seed in range(60) for caption in write_captions(facts, np.random.default_rng(seed))}
+
+
+def test_a_slow_solo_piano_is_asked_for_as_people_ask() -> None:
+    captions = _many(SLOW_SOLO_PIANO)
+    assert {"piano", "slow solo piano", "solo", "classical", "no drums"} <= captions
+    assert any(caption.startswith("A slow classical") and "C minor" in caption for caption in captions)
+
+
+def test_captions_are_different_from_each_other_and_reproducible() -> None:
+    captions = write_captions(SLOW_SOLO_PIANO, np.random.default_rng(3))
+    assert len(set(captions)) == len(captions) == CAPTIONS_PER_TRACK
+    assert captions == write_captions(SLOW_SOLO_PIANO, np.random.default_rng(3))
+
+
+def test_captions_are_never_blank_nor_badly_spaced() -> None:
+    for number in range(100):
+        facts = replace(compose(f"c-{number}", seed=2).facts, level_db=-20.0)
+        for caption in write_captions(facts, np.random.default_rng(number)):
+            assert caption
+            assert caption == " ".join(caption.split())
+            assert not re.search(r",,| ,|, \.|^,|,$", caption)
+
+
+@pytest.fixture(scope="module")
+def captioned() -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Tags and captions of 150 pieces of all levels."""
+    every = [replace(compose(f"d-{number}", seed=4).facts, level_db=-12.0 - number % 25) for number in range(150)]
+    return [(facts.tags, write_captions(facts, np.random.default_rng(7))) for facts in every]
+
+
+@pytest.mark.parametrize(
+    ("phrase", "tag"),
+    [
+        ("slow", "slow"), ("calm", "slow"), ("fast", "fast"), ("energetic", "fast"), ("solo ", "solo"),
+        ("loud", "loud"), ("quiet", "quiet"), ("no drums", "no drums"), ("without drums", "no drums"),
+        ("with drums", "drums"), ("sax", "saxophone"), ("distort", "distorted guitar"), ("jazz", "jazz"),
+        ("heavy metal", "metal"), ("fiddle", "violin"), ("sitar", "sitar"), ("choir", "choir"),
+    ],
+)  # fmt: skip
+def test_a_phrase_is_said_only_where_its_word_is_true(
+    phrase: str, tag: str, captioned: list[tuple[tuple[str, ...], tuple[str, ...]]]
+) -> None:
+    # Names of instruments that contain a word without claiming it.
+    allowed = re.compile(r"choir pad|jazz guitar|soft")
+    for tags, captions in captioned:
+        for caption in captions:
+            if phrase in allowed.sub("", caption):
+                assert tag in tags, caption
+
+
+def test_no_vocals_is_not_said_where_a_choir_sings() -> None:
+    choir = replace(SLOW_SOLO_PIANO, programs=(52,))
+    assert not any("no vocals" in caption for caption in _many(choir))
+    assert any("no vocals" in caption for caption in _many(SLOW_SOLO_PIANO))

@@ -1,0 +1,89 @@
+"""The MIDI writer, read back byte by byte. Alone: pytest tests/data/test_midi.py"""
+
+from pathlib import Path
+
+import pytest
+
+from data.midi import Note, Part, write_midi
+
+PIANO = Part(
+    name="piano",
+    program=0,
+    notes=(Note(start=0, beats=1, pitch=60, velocity=100), Note(start=1, beats=0.5, pitch=64, velocity=90)),
+)
+KIT = Part(name="drums", program=0, notes=(Note(start=0, beats=0.2, pitch=36, velocity=100),), is_drums=True)
+
+
+def _tracks(content: bytes) -> list[bytes]:
+    assert content[:4] == b"MThd"
+    count = int.from_bytes(content[10:12], "big")
+    tracks, position = [], 14
+    for _ in range(count):
+        assert content[position : position + 4] == b"MTrk"
+        length = int.from_bytes(content[position + 4 : position + 8], "big")
+        tracks.append(content[position + 8 : position + 8 + length])
+        position += 8 + length
+    assert position == len(content)
+    return tracks
+
+
+def _events(track: bytes) -> list[tuple[int, bytes]]:
+    """(tick, message) of a track as `write_midi` writes it: no running status, meta events of one length byte."""
+    events, position, tick = [], 0, 0
+    while position < len(track):
+        delta = 0
+        while True:
+            byte = track[position]
+            position += 1
+            delta = delta << 7 | byte & 0x7F
+            if byte < 0x80:
+                break
+        tick += delta
+        status = track[position]
+        size = 3 + track[position + 2] if status == 0xFF else 2 if status & 0xF0 == 0xC0 else 3
+        events.append((tick, track[position : position + size]))
+        position += size
+    return events
+
+
+def test_file_holds_tempo_programs_notes_and_their_releases(tmp_path: Path) -> None:
+    write_midi(tmp_path / "a.mid", [PIANO], bpm=120, end_beat=3)
+    tempo, piano = (_events(track) for track in _tracks((tmp_path / "a.mid").read_bytes()))
+    assert tempo[0] == (0, b"\xff\x51\x03" + (500_000).to_bytes(3, "big"))  # 120 a minute is 500,000 µs a beat
+    assert (0, b"\xc0\x00") in piano
+    notes = [event for event in piano if event[1][0] in (0x80, 0x90)]
+    assert notes == [
+        (0, bytes((0x90, 60, 100))),
+        (480, bytes((0x80, 60, 0))),
+        (480, bytes((0x90, 64, 90))),
+        (720, bytes((0x80, 64, 0))),
+    ]
+
+
+def test_every_track_lasts_until_the_end_of_the_piece(tmp_path: Path) -> None:
+    write_midi(tmp_path / "a.mid", [PIANO, KIT], bpm=90, end_beat=300)  # far enough for a delta of three bytes
+    for track in _tracks((tmp_path / "a.mid").read_bytes()):
+        assert _events(track)[-1] == (300 * 480, b"\xff\x2f\x00")
+
+
+def test_drums_play_on_the_tenth_channel_and_nothing_else_does(tmp_path: Path) -> None:
+    write_midi(tmp_path / "a.mid", [PIANO] * 10 + [KIT] + [PIANO] * 5, bpm=90, end_beat=4)
+    tracks = _tracks((tmp_path / "a.mid").read_bytes())[1:]
+    channels = [{message[0] & 0x0F for _, message in _events(track) if message[0] < 0xF0} for track in tracks]
+    assert channels[10] == {9}
+    assert [channel for used in channels[:10] + channels[11:] for channel in used] == [*range(9), *range(10, 16)]
+
+
+def test_a_repeated_key_is_released_before_it_is_struck_again(tmp_path: Path) -> None:
+    overlapping = (Note(start=0, beats=2, pitch=60, velocity=80), Note(start=1, beats=2, pitch=60, velocity=80))
+    write_midi(tmp_path / "a.mid", [Part(name="piano", program=0, notes=overlapping)], bpm=60, end_beat=4)
+    events = _events(_tracks((tmp_path / "a.mid").read_bytes())[1])
+    notes = [(tick, message[0]) for tick, message in events if message[0] in (0x80, 0x90)]
+    assert notes == [(0, 0x90), (480, 0x80), (480, 0x90), (1440, 0x80)]
+
+
+def test_too_many_parts_and_notes_past_the_end_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="16 melodic parts"):
+        write_midi(tmp_path / "a.mid", [PIANO] * 16, bpm=60, end_beat=4)
+    with pytest.raises(ValueError, match="after the end of the piece"):
+        write_midi(tmp_path / "a.mid", [PIANO], bpm=60, end_beat=1)

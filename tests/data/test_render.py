@@ -1,0 +1,101 @@
+"""Rendering with fluidsynth. Alone: pytest tests/data/test_render.py (-m needs_fluidsynth for what plays sound)"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from data import render
+from data.compose import compose
+from data.errors import MulanError
+from data.facts import TAGS
+from data.manifest import read_manifest
+from data.render import (
+    HELDOUT_SOUNDFONT,
+    SAMPLE_RATE,
+    TRAINING_SOUNDFONTS,
+    heldout_id,
+    render_corpus,
+    render_waveform,
+)
+
+needs_fluidsynth = pytest.mark.skipif(
+    shutil.which("fluidsynth") is None or not all(font.path.exists() for font in TRAINING_SOUNDFONTS),
+    reason="needs fluidsynth, fluid-soundfont-gm and timgm6mb-soundfont",
+)
+needs_heldout_font = pytest.mark.skipif(
+    shutil.which("fluidsynth") is None or not HELDOUT_SOUNDFONT.path.exists(),
+    reason="needs fluidsynth and musescore-general-soundfont",
+)
+
+
+def test_a_tenth_of_the_ids_is_held_out_and_always_the_same() -> None:
+    held = [heldout_id(f"piece-1-{number:06d}") for number in range(5000)]
+    assert 420 < sum(held) < 580  # 500 ± 4 deviations of 21
+    assert held == [heldout_id(f"piece-1-{number:06d}") for number in range(5000)]
+
+
+def test_a_missing_program_names_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MulanError, match="apt install fluidsynth"):
+        render_corpus(tmp_path / "out", pieces=1, seed=1, heldout=False)
+
+
+def test_a_missing_soundfont_names_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render.shutil, "which", lambda name: f"/usr/bin/{name}")
+    absent = render.Soundfont(name="a", path=tmp_path / "a.sf2", package="a-soundfont", gain=1.0)
+    monkeypatch.setattr(render, "TRAINING_SOUNDFONTS", (absent,))
+    with pytest.raises(MulanError, match=r"a\.sf2: no such soundfont; on Debian: apt install a-soundfont"):
+        render_corpus(tmp_path / "out", pieces=1, seed=1, heldout=False)
+
+
+@pytest.mark.needs_fluidsynth
+@needs_fluidsynth
+def test_a_render_is_as_long_as_its_composition_sounds_and_does_not_clip() -> None:
+    composition = compose("a", seed=1, seconds=6)
+    waveform = render_waveform(composition, soundfont=TRAINING_SOUNDFONTS[1], rng=np.random.default_rng(0))
+    assert waveform.dtype == np.float32
+    assert len(waveform) == round(composition.seconds * SAMPLE_RATE)
+    assert np.sqrt(np.mean(waveform**2)) > 0.005
+    assert np.abs(waveform).max() < 0.99
+
+
+@pytest.mark.needs_fluidsynth
+@needs_fluidsynth
+def test_a_corpus_is_complete_reproducible_and_resumes(tmp_path: Path) -> None:
+    calls: list[int] = []
+    first = render_corpus(tmp_path / "a", pieces=4, seed=9, heldout=False, workers=2, on_piece=lambda: calls.append(1))
+    assert len(calls) == len(first) == 4
+    assert first == read_manifest(tmp_path / "a" / "manifest.jsonl")
+    for track in first:
+        assert track.split == "train"
+        assert not heldout_id(track.id)
+        assert track.facts["soundfont"] in {font.name for font in TRAINING_SOUNDFONTS}
+        assert track.captions
+        assert set(track.tags) | set(track.absent) <= set(TAGS)
+        info = soundfile.info(track.path)
+        assert (info.samplerate, info.channels, info.subtype) == (SAMPLE_RATE, 1, "PCM_16")
+        assert info.duration == pytest.approx(track.seconds, abs=0.001)
+
+    second = render_corpus(tmp_path / "b", pieces=2, seed=9, heldout=False)
+    assert [track.captions for track in second] == [track.captions for track in first[:2]]
+    assert all(one.path.read_bytes() == other.path.read_bytes() for one, other in zip(first, second, strict=False))
+
+    kept, lost = first[0].path, first[1].path
+    written = kept.stat().st_mtime_ns
+    content = lost.read_bytes()
+    lost.unlink()
+    render_corpus(tmp_path / "a", pieces=4, seed=9, heldout=False)
+    assert kept.stat().st_mtime_ns == written
+    assert lost.read_bytes() == content
+
+
+@pytest.mark.needs_fluidsynth
+@needs_heldout_font
+def test_held_out_pieces_are_rendered_in_the_held_out_font(tmp_path: Path) -> None:
+    (track,) = render_corpus(tmp_path, pieces=1, seed=2, heldout=True)
+    assert track.split == "heldout"
+    assert heldout_id(track.id)
+    assert track.facts["soundfont"] == "MuseScore_General"
