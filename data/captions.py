@@ -1,5 +1,6 @@
 """Captions written from facts: every phrase is true of the piece, in the many ways people put it."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -174,3 +175,12 @@ def _joined(names: Sequence[str]) -> str:
 
 def _article(words: str) -> str:
     return f"{'An' if words[0].lower() in 'aeiou' else 'A'} {words}"
+
+
+def claimed_tags(caption: str, tags: Sequence[str]) -> tuple[str, ...]:
+    """Those of a track's true tags that a caption states, in a word or by a synonym; all of them if none is found."""
+    words = " " + " ".join(re.findall(r"[\w-]+", caption.lower()))
+    stated = tuple(
+        tag for tag in tags if any(f" {phrase.lower()}" in words for phrase in (tag, *_SYNONYMS.get(tag, ())))
+    )
+    return stated or tuple(tags)

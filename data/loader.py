@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from data.audio import load_audio
+from data.captions import claimed_tags
 from data.manifest import Track
 
 CAPTION_SHARE = 0.5  # the other texts are shuffled tag lists, the mix of MuQ-MuLan's recipe (reference.md §2.4)
@@ -90,9 +91,10 @@ class CaptionedClips(Dataset[Example]):
 
 
 def draw_text(track: Track, rng: np.random.Generator) -> tuple[str, Sequence[str]]:
-    """One of the track's captions, which may claim any of its tags, or a short list of its tags, shuffled."""
+    """One of the track's captions, or a short list of its tags, shuffled; and the tags that the text claims."""
     if track.captions and (not track.tags or rng.random() < CAPTION_SHARE):
-        return track.captions[rng.integers(len(track.captions))], track.tags
+        caption = track.captions[rng.integers(len(track.captions))]
+        return caption, claimed_tags(caption, track.tags)
     wanted = min(int(rng.choice(LIST_LENGTHS, p=LIST_LENGTH_SHARES)), len(track.tags))
     tags = [track.tags[i] for i in rng.permutation(len(track.tags))[:wanted]]
     return ", ".join(tags), tags

@@ -42,12 +42,13 @@ def macro_roc_auc_interval(
     """95 % percentile bootstrap interval, over tracks, of the macro ROC-AUC.
 
     Args:
-        scores, truth: float [n, tags], as for `tag_scores`.
+        scores, truth: float [n, tags], as for `tag_scores`; at least one tag has both classes.
     """
-    macros = []
-    for _ in range(resamples):
+    macros: list[float] = []
+    while len(macros) < resamples:
         rows = rng.integers(0, len(scores), len(scores))
         per_tag = (tag_scores(scores[rows, tag], truth[rows, tag]) for tag in range(scores.shape[1]))
-        macros.append(np.mean([score.roc_auc for score in per_tag if score is not None]))
+        if known := [score.roc_auc for score in per_tag if score is not None]:  # a draw may miss a class of every tag
+            macros.append(float(np.mean(known)))
     low, high = np.percentile(macros, [2.5, 97.5])
     return float(low), float(high)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.captions import CAPTIONS_PER_TRACK, write_captions
+from data.captions import CAPTIONS_PER_TRACK, claimed_tags, write_captions
 from data.compose import compose
 from data.facts import Facts
 
@@ -81,3 +81,9 @@ def test_no_vocals_is_not_said_where_a_choir_sings() -> None:
     choir = replace(SLOW_SOLO_PIANO, programs=(52,))
     assert not any("no vocals" in caption for caption in _many(choir))
     assert any("no vocals" in caption for caption in _many(SLOW_SOLO_PIANO))
+
+
+def test_a_caption_claims_the_tags_it_names_or_paraphrases_and_no_others():
+    tags = ("saxophone", "piano", "no drums", "fast", "jazz")
+    assert claimed_tags("Jazzy sax, without drums.", tags) == ("saxophone", "no drums", "jazz")
+    assert claimed_tags("something else", tags) == tags  # nothing recognised: it may claim any of them
