@@ -229,6 +229,17 @@ def data_render(
     console.note(f"{out / 'manifest.jsonl'} lists them")
 
 
+@data_app.command("demo")
+def data_demo(out: Annotated[Path, typer.Argument(help="The folder to write the clips to.")]) -> None:
+    """Compose, render and encode the demo library, the same each time.
+
+    Example: mulan data demo data/demo
+    """
+    from data.showcase import render_demo
+
+    console.note(f"{len(render_demo(out))} clips in {out}")
+
+
 @train_app.command("mulan")
 def train_mulan(
     config: Annotated[Path, typer.Argument(help="A TOML file such as configs/train/mulan-mini.toml.")],
@@ -258,7 +269,6 @@ def eval_tags(
     Example: mulan eval tags heldout/manifest.jsonl
     """
     from data.manifest import read_manifest
-
     from mulan.evaluate import evaluate_tags
 
     result = evaluate_tags(_load(model, device, precision), read_manifest(manifest))

@@ -164,7 +164,7 @@ def _render_track(composition_id: str, *, out: Path, seed: int, heldout: bool) -
     except _UnusableRender as error:
         logger.warning("dropping %s: %s", composition_id, error)
         return None
-    facts = dataclasses.replace(composition.facts, level_db=round(_level_db(waveform), 2))
+    facts = dataclasses.replace(composition.facts, level_db=round(level_db(waveform), 2))
     path = out / "audio" / f"{composition_id}.flac"
     unfinished = path.with_suffix(".unfinished")
     soundfile.write(unfinished, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
@@ -217,8 +217,8 @@ def _record(composition: Composition, studio: _Studio) -> np.ndarray:
     fade = round(_FADE_SECONDS * SAMPLE_RATE)
     waveform[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
     peak = float(np.abs(waveform).max())
-    if _level_db(waveform) < _SILENCE_DB:
-        raise _UnusableRender(f"the render is silent: {_level_db(waveform):.0f} dB")
+    if level_db(waveform) < _SILENCE_DB:
+        raise _UnusableRender(f"the render is silent: {level_db(waveform):.0f} dB")
     waveform *= min(1.0, _PEAK / peak)
     return waveform
 
@@ -246,5 +246,6 @@ def _run_fluidsynth(midi: Path, wav: Path, studio: _Studio) -> None:
         raise _UnusableRender(f"fluidsynth failed: {reason}")
 
 
-def _level_db(waveform: np.ndarray) -> float:
+def level_db(waveform: np.ndarray) -> float:
+    """RMS of a waveform in dB below full scale."""
     return float(10 * np.log10(np.mean(np.square(waveform, dtype=np.float64)) + 1e-12))

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from data.manifest import Track
 
 from data.errors import ManifestError
+from data.manifest import Track
 from mulan.encoding import EmbeddedFile, Encoder
 from mulan.metrics import TagScores, macro_roc_auc_interval, tag_scores
 

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from data.manifest import read_manifest
 from pydantic import Field
 from torch.utils.data import DataLoader
 
 from data.errors import ConfigError, ManifestError
 from data.loader import Batch, CaptionedClips, collate, true_negatives
+from data.manifest import read_manifest
 from mulan.checkpoint import build_model, save_checkpoint
 from mulan.config import StrictModel, parse_config, read_toml
 from mulan.loss import MAX_LOGIT_SCALE, decoupled_contrastive_loss

@@ -6,7 +6,9 @@ there is none). So every score is the cosine of a difference that a reader can c
 """
 
 import math
+import os
 import re
+import shutil
 import socket
 import wave
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +19,28 @@ import pytest
 
 from mulan.encoding import EmbeddedFile, FailedFile
 
+# What a marked test needs on the machine, and the Debian package that brings it.
+PROGRAMS = {
+    "needs_fluidsynth": {
+        "fluidsynth": "fluidsynth",
+        "/usr/share/sounds/sf2/FluidR3_GM.sf2": "fluid-soundfont-gm",
+        "/usr/share/sounds/sf2/TimGM6mb.sf2": "timgm6mb-soundfont",
+        "/usr/share/sounds/sf3/MuseScore_General.sf3": "musescore-general-soundfont",
+    },
+    "needs_chromium": {"chromium": "chromium", "chromedriver": "chromium-driver"},
+}
 LOOPBACK = {"127.0.0.1", "::1", "localhost", "", None}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, by name, a test whose programs are missing; where MULAN_REQUIRE_PROGRAMS is set (CI), fail it."""
+    for marker, needed in PROGRAMS.items():
+        lacking = [package for name, package in needed.items() if not (shutil.which(name) or Path(name).is_file())]
+        if item.get_closest_marker(marker) and lacking:
+            reason = f"{marker}: not installed here (Debian: {', '.join(lacking)})"
+            if os.environ.get("MULAN_REQUIRE_PROGRAMS"):
+                pytest.fail(reason)
+            pytest.skip(reason)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Rendering with fluidsynth. Alone: pytest tests/data/test_render.py (-m needs_fluidsynth for what plays sound)"""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +12,11 @@ from data.errors import MulanError
 from data.facts import TAGS
 from data.manifest import read_manifest
 from data.render import (
-    HELDOUT_SOUNDFONT,
     SAMPLE_RATE,
     TRAINING_SOUNDFONTS,
     heldout_id,
     render_corpus,
     render_waveform,
-)
-
-needs_fluidsynth = pytest.mark.skipif(
-    shutil.which("fluidsynth") is None or not all(font.path.exists() for font in TRAINING_SOUNDFONTS),
-    reason="needs fluidsynth, fluid-soundfont-gm and timgm6mb-soundfont",
-)
-needs_heldout_font = pytest.mark.skipif(
-    shutil.which("fluidsynth") is None or not HELDOUT_SOUNDFONT.path.exists(),
-    reason="needs fluidsynth and musescore-general-soundfont",
 )
 
 
@@ -52,7 +41,6 @@ def test_a_missing_soundfont_names_its_debian_package(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.needs_fluidsynth
-@needs_fluidsynth
 def test_a_render_is_as_long_as_its_composition_sounds_and_does_not_clip() -> None:
     composition = compose("a", seed=1, seconds=6)
     waveform = render_waveform(composition, soundfont=TRAINING_SOUNDFONTS[1], rng=np.random.default_rng(0))
@@ -63,7 +51,6 @@ def test_a_render_is_as_long_as_its_composition_sounds_and_does_not_clip() -> No
 
 
 @pytest.mark.needs_fluidsynth
-@needs_fluidsynth
 def test_a_corpus_is_complete_reproducible_and_resumes(tmp_path: Path) -> None:
     calls: list[int] = []
     first = render_corpus(tmp_path / "a", pieces=4, seed=9, heldout=False, workers=2, on_piece=lambda: calls.append(1))
@@ -93,7 +80,6 @@ def test_a_corpus_is_complete_reproducible_and_resumes(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_fluidsynth
-@needs_heldout_font
 def test_held_out_pieces_are_rendered_in_the_held_out_font(tmp_path: Path) -> None:
     (track,) = render_corpus(tmp_path, pieces=1, seed=2, heldout=True)
     assert track.split == "heldout"

@@ -161,7 +161,7 @@ def test_bfloat16_moves_audio_by_rounding_only_and_texts_not_at_all(published_ch
 
 
 def test_names_devices_and_precisions_that_do_not_exist_are_refused(tiny_checkpoint):
-    with pytest.raises(CheckpointError, match="allowed: .*local:DIR, hub:ORG/REPO"):
+    with pytest.raises(CheckpointError, match=r"allowed: .*local:DIR, hub:ORG/REPO"):
         load_encoder("mulan-maxi")
     with pytest.raises(ConfigError, match="precision 'half' is unknown"):
         load_encoder(f"local:{tiny_checkpoint}", device="cpu", precision="half")
