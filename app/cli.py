@@ -5,7 +5,7 @@ Heavy packages are imported inside the verbs, so that `mulan --help` is instant.
 """
 
 import json
-import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
@@ -78,37 +78,35 @@ def embed(
 
     Example: mulan embed *.mp3 --out vectors.npz
     """
-    import numpy as np
-
     from mulan.encoding import EmbeddedFile
 
+    _check_writable(out)
     encoder = _load(model, device, precision)
-    done: list[EmbeddedFile] = []
-    skipped = 0
+    done, vectors = [], []
     with console.progress("embedding", total=len(files)) as advance:
         for result in encoder.embed_files(files):
             if isinstance(result, EmbeddedFile):
-                done.append(result)
+                done.append(str(result.path))
+                vectors.append(result.vector)
             else:
-                skipped += 1
                 console.skipping(result.path, result.reason)
             advance(1)
-    console.summarise_skipped(skipped, len(files))
+    console.summarise_skipped(len(files) - len(done), len(files))
     if not done:
-        raise MulanError(f"nothing to write to {out}: none of the {len(files)} files could be embedded")
-    _save_vectors(out, np.array([str(file.path) for file in done]), np.stack([file.vector for file in done]))
+        raise MulanError(f"{out}: not written, because none of the {len(files)} files could be embedded")
+    _save_vectors(out, done, vectors)
     console.note(f"{len(done)} vectors of {encoder.dim} numbers in {out}")
 
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="A model folder, published or ours.")],
+    source: Annotated[str, typer.Argument(help="A model, as in --model, or a folder.")],
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
     to: Annotated[Layout, typer.Option(help="The layout to write.")] = Layout.MULAN,
 ) -> None:
     """Convert a model folder between the published layout and ours.
 
-    Example: mulan convert MuQ-MuLan-large our-folder
+    Example: mulan convert hub:OpenMuQ/MuQ-MuLan-large our-folder
     """
     from mulan.convert import convert as convert_folder
 
@@ -157,11 +155,13 @@ def search(
     """
     if (query is None) == (like is None):
         raise typer.BadParameter("give a QUERY or --like FILE, one of them")
+    if query is not None and not query.strip():
+        raise typer.BadParameter("the QUERY is blank; say what the music should be like")
     service = _service(index, device, precision, model)
     hits = service.search_text(query, k=k) if query is not None else service.search_file(like, k=k)
     if as_json:
         for hit in hits:
-            print(json.dumps({**asdict(hit), "path": str(hit.path)}, ensure_ascii=False))
+            print(json.dumps({**asdict(hit), "path": str(hit.path)}))
     else:
         console.print_hits(hits)
 
@@ -182,10 +182,12 @@ def tag(
     from app.service import DEFAULT_TAGS, split_tags, tag_file
 
     chosen = split_tags(tags) if tags is not None else DEFAULT_TAGS
+    if not chosen:
+        raise typer.BadParameter("--tags names no tag; separate them by commas")
     scores = tag_file(_load(model, device, precision), file, chosen)
     if as_json:
         for score in scores:
-            print(json.dumps(asdict(score), ensure_ascii=False))
+            print(json.dumps(asdict(score)))
     else:
         console.print_tags(scores)
 
@@ -271,6 +273,8 @@ def eval_tags(
     from data.manifest import read_manifest
     from mulan.evaluate import evaluate_tags
 
+    if out is not None:
+        _check_writable(out)
     result = evaluate_tags(_load(model, device, precision), read_manifest(manifest))
     for path, reason in result.failed:
         console.skipping(Path(path), reason)
@@ -281,27 +285,33 @@ def eval_tags(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; never raises for what a user can meet."""
+    warnings.showwarning = console.show_warning
     try:
         code = app(args=None if argv is None else list(argv), prog_name="mulan", standalone_mode=False)
     except MulanError as error:
         for line in str(error).splitlines():
-            print(f"mulan: {line}", file=sys.stderr)
+            console.note(f"mulan: {line}")
+        return 1
+    except OSError as error:  # a disk or a folder that refuses: no bug of ours, so no traceback
+        console.note(f"mulan: {error.filename or 'input or output'}: {error.strerror or error}")
         return 1
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except console.USAGE_ERRORS as error:
-        error.show()
+    except typer.TyperException as error:
+        if message := error.format_message().strip():  # a bare `mulan` has printed its help instead
+            console.note(f"mulan: {message}")
         return error.exit_code
     return code if isinstance(code, int) else 0
 
 
 def _load(model: str, device: str, precision: Precision) -> Any:
+    from app.service import is_non_commercial
     from mulan import load_encoder
 
     encoder = load_encoder(model, device=device, precision=precision.value)
     console.note(f"{model} on {encoder.runtime.device} in {encoder.precision}: {encoder.runtime.reason}")
-    if "NC" in encoder.licence.upper().split("-"):
-        console.note(f"the weights of {model} are {encoder.licence}: no commercial use")
+    if is_non_commercial(encoder.licence):
+        console.note(f"the licence of {model} is {encoder.licence}: no commercial use")
     return encoder
 
 
@@ -318,11 +328,17 @@ def _service(index: Path | None, device: str, precision: Precision, model: str |
     return SearchService(encoder, opened)
 
 
-def _save_vectors(out: Path, paths: Any, vectors: Any) -> None:
+def _check_writable(out: Path) -> None:
+    """Refuse a file that cannot be written before hours of work, not after."""
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise MulanError(f"{out}: cannot be written; name a file in a folder that exists")
+
+
+def _save_vectors(out: Path, paths: list[str], vectors: list[Any]) -> None:
+    """Write aside, then rename: what was there stays whole until the new file is."""
     import numpy as np
 
-    try:
-        with out.open("wb") as file:
-            np.savez(file, paths=paths, vectors=vectors)
-    except OSError as error:
-        raise MulanError(f"{out}: cannot be written ({error.strerror})") from error
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    with unfinished.open("wb") as file:
+        np.savez(file, paths=np.array(paths), vectors=np.stack(vectors))
+    unfinished.replace(out)

@@ -7,13 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
-
-USAGE_ERRORS = (click.ClickException,)
 
 _results = Console(highlight=False)
 _notes = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -24,10 +21,14 @@ def note(message: str) -> None:
     print(message, file=sys.stderr)
 
 
+def show_warning(message: Warning | str, *_: object) -> None:
+    """Say a Python warning as one line; a stand-in for `warnings.showwarning`."""
+    note(f"warning: {message}")
+
+
 def skipping(path: Path, reason: str) -> None:
-    """Say why a file is left out; odd bytes in its name are shown escaped."""
-    shown = str(path).encode("utf-8", "backslashreplace").decode()
-    note(f"skipping {shown!r}: {reason}" if "\n" in shown else f"skipping {shown}: {reason}")
+    """Say why a file is left out."""
+    note(f"skipping {_printable(path)}: {reason}")
 
 
 def summarise_skipped(skipped: int, total: int) -> None:
@@ -87,6 +88,8 @@ def training_line(record: Mapping[str, Any]) -> None:
 
 def print_hits(hits: Sequence[Any]) -> None:
     """A table of search results."""
+    from app.service import clock
+
     table = Table(box=None, pad_edge=False)
     for heading, justify in (
         ("#", "right"),
@@ -98,7 +101,7 @@ def print_hits(hits: Sequence[Any]) -> None:
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for hit in hits:
         title = f"{hit.title} — {hit.artist}" if hit.artist else hit.title
-        cells = (str(hit.rank), f"{hit.score:.3f}", f"{_clock(hit.start)}–{_clock(hit.end)}", title, str(hit.path))
+        cells = (str(hit.rank), f"{hit.score:.3f}", f"{clock(hit.start)}–{clock(hit.end)}", title, _printable(hit.path))
         table.add_row(*(Text(cell) for cell in cells))
     _results.print(table)
 
@@ -122,9 +125,11 @@ def print_tag_evaluation(result: Any) -> None:
     low, high = result.roc_auc_ci95
     _results.print(
         f"macro ROC-AUC {result.roc_auc:.3f} (95 % {low:.3f}–{high:.3f}), macro AP {result.pr_auc:.3f},"
-        f" {len(result.per_tag)} tags, {result.tracks} tracks"
+        f" {len(result.per_tag)} tags, {result.tracks} tracks (split: {', '.join(result.splits)})"
     )
 
 
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+def _printable(path: Path) -> str:
+    """A path on one line that any terminal can show; odd bytes and characters are escaped."""
+    shown = str(path).encode("utf-8", "backslashreplace").decode()
+    return shown if shown.isprintable() else ascii(shown)

@@ -111,18 +111,18 @@ def read_blocks(path: str | PathLike[str], start: float, ending: Ending) -> Iter
 def _open_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     """The file, opened and not empty, at its beginning."""
     path = Path(path)
-    if path.is_dir():
-        raise audio_error(path, "found a directory", "give an audio file")
-    if path.exists() and not path.is_file():
-        raise audio_error(path, "found a device, pipe or socket", "give an audio file")
     try:
+        if path.is_dir():
+            raise audio_error(path, "found a directory", "give an audio file")
+        if path.exists() and not path.is_file():
+            raise audio_error(path, "found a device, pipe or socket", "give an audio file")
         # Unbuffered: libsndfile reads the same descriptor, and must find it where we left it.
         file = path.open("rb", buffering=0)
     except FileNotFoundError as error:
         raise audio_error(path, "found no such file", "give the path of an audio file") from error
     except OSError as error:
         found = f"found a file that cannot be opened ({error.strerror})"
-        raise audio_error(path, found, "check its permissions") from error
+        raise audio_error(path, found, "check its name and permissions") from error
     with file:
         if not file.read(1):
             raise audio_error(path, "found an empty file (0 bytes)", _REMEDY)

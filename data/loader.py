@@ -51,7 +51,7 @@ class CaptionedClips(Dataset[Example]):
     interrupted one would have seen.
 
     Args:
-        tracks: with captions or tags; tracks without a list of absent tags count every tag they lack as absent.
+        tracks: with captions or tags.
         sample_rate: of the crops, in Hz.
         clip_seconds: length of a crop; shorter tracks are tiled.
     """
@@ -71,7 +71,7 @@ class CaptionedClips(Dataset[Example]):
         rng = seeded_generator(self._seed, self.epoch, track.id)
         waveform = self._crop(track, rng)
         text, claims = draw_text(track, rng)
-        absent = track.absent or [tag for tag in self.vocabulary if tag not in track.tags]
+        absent = [tag for tag in self.vocabulary if track.has(tag) is False]
         return Example(waveform=waveform, text=text, claims=self._row(claims), absent=self._row(absent))
 
     def order(self, epoch: int) -> list[int]:
@@ -86,7 +86,7 @@ class CaptionedClips(Dataset[Example]):
 
     def _row(self, tags: Sequence[str]) -> np.ndarray:
         row = np.zeros(len(self.vocabulary), np.float32)
-        row[[self._column[tag] for tag in tags if tag in self._column]] = 1
+        row[[self._column[tag] for tag in tags]] = 1
         return row
 
 

@@ -31,6 +31,15 @@ class Track:
     split: Literal["train", "heldout"]
     facts: Mapping[str, object] = field(default_factory=dict)
 
+    def has(self, tag: str) -> bool | None:
+        """Whether a tag is true of the track; None where that is not known.
+
+        A track that lists nothing as absent lacks every tag it does not name.
+        """
+        if tag in self.tags:
+            return True
+        return False if not self.absent or tag in self.absent else None
+
 
 def read_manifest(path: Path) -> list[Track]:
     """Read a manifest; relative paths become paths beside it.

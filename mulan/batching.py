@@ -1,5 +1,6 @@
 """Windows of many tracks through one batch: decode ahead in a thread, embed in full batches, answer in order."""
 
+import logging
 import queue
 import threading
 from collections import deque
@@ -12,6 +13,8 @@ import numpy as np
 
 from data.clips import Window
 from data.errors import AudioError
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 EmbedBatch = Callable[[np.ndarray], np.ndarray]  # float32 [b, s] -> float32 [b, d]
@@ -37,8 +40,8 @@ def embed_tracks(
 ) -> Iterator[EmbeddedTrack]:
     """Embed the windows of each track; batches span tracks, so short tracks do not waste them.
 
-    At most about three batches of windows are in memory, however long a track is. An AudioError raised while
-    a track is read becomes that track's `error`; any other exception propagates.
+    At most about three batches of windows are in memory, however long a track is. Whatever is raised while a
+    track is read becomes that track's `error`; what `embed` raises propagates.
 
     Yields:
         one EmbeddedTrack for each track, in the order given.
@@ -86,6 +89,9 @@ def _events(
                 yield track, window
         except AudioError as unusable:
             error = unusable
+        except Exception as unexpected:  # the per-file edge: one odd file never stops a batch of thousands
+            logger.exception("a decoder failed in a way it should not")
+            error = AudioError(f"the decoder failed unexpectedly ({type(unexpected).__name__}: {unexpected})")
         yield track, error
 
 

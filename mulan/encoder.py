@@ -9,10 +9,11 @@ import torch
 
 from data.audio import MIN_SECONDS, resample, stream_audio
 from data.clips import Window, pool_windows, split_windows
-from data.errors import AudioError
+from data.errors import AudioError, MulanError
 from mulan.batching import EmbeddedTrack, embed_tracks
-from mulan.checkpoint import load_checkpoint, resolve
+from mulan.checkpoint import load_checkpoint
 from mulan.encoding import EmbeddedFile, FailedFile
+from mulan.hub import resolve
 from mulan.model import MuLan
 from mulan.runtime import PrecisionChoice, Runtime, choose_runtime
 from mulan.tokenizer import TextTokenizer
@@ -44,7 +45,7 @@ class MuLanEncoder:
         self.sample_rate = model.config.sample_rate
         self.clip_seconds = model.config.clip_seconds
         self.precision = runtime.precision
-        self.logit_scale = float(model.logit_scale)
+        self.logit_scale: float | None = float(model.logit_scale)
         self._model, self._tokenizer = model, tokenizer
         self._window_samples = round(self.clip_seconds * self.sample_rate)
         self._batch_windows = WINDOWS_PER_BATCH[runtime.device.type]
@@ -64,8 +65,6 @@ class MuLanEncoder:
 
         Source: MuQ-MuLan, arXiv:2501.01108. Differs from the released code, which averages padding in.
         """
-        if isinstance(texts, str):
-            raise TypeError(f"texts is a single str; pass a list, [{texts!r}]")
         batch = self._tokenizer.encode(texts)
         rows = [np.zeros((0, self.dim), np.float32)]
         with torch.inference_mode():
@@ -86,7 +85,9 @@ class MuLanEncoder:
             float32 [len(waveforms), dim], rows of unit length.
 
         Raises:
-            ValueError: a waveform is not mono, not floating point, not finite or under 0.1 s.
+            ValueError: a waveform is not mono, not floating point, not finite or under 0.1 s, or the rate is not
+            positive.
+        MulanError: the model gave NaN.
 
         Source: MuQ-MuLan, arXiv:2501.01108. Differs from the released code, which does not renormalise and
         tiles audio under half a window only once.
@@ -148,7 +149,11 @@ class MuLanEncoder:
     def _embed_batch(self, windows: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             samples = torch.from_numpy(windows).to(self.runtime.device)
-            return self._model.audio_latents(samples).cpu().numpy()
+            vectors = self._model.audio_latents(samples).cpu().numpy()
+        if not np.isfinite(vectors).all():
+            remedy = "; use precision float32" if self.precision != "float32" else ""
+            raise MulanError(f"{self.name} gave NaN for audio in {self.precision}{remedy}")
+        return vectors
 
     def _seconds(self, track: EmbeddedTrack) -> np.ndarray:
         return np.array(track.spans, np.float64) / self.sample_rate
@@ -182,7 +187,10 @@ def load_encoder(name: str, *, device: str = "auto", precision: PrecisionChoice 
         ConfigError: the device or precision cannot be had here.
     """
     runtime = choose_runtime(device, precision)
-    loaded = load_checkpoint(resolve(name))
+    folder = resolve(name)
+    if name.startswith("local:"):
+        name = f"local:{folder.resolve()}"  # an index remembers it, and is opened from other folders
+    loaded = load_checkpoint(folder)
     model = loaded.model.to(runtime.device).prepare_for_inference(runtime.dtype)
     logger.info("%s on %s in %s (%s)", name, runtime.device, runtime.precision, runtime.reason)
     return MuLanEncoder(

@@ -42,6 +42,7 @@ class Encoder(Protocol):
     clip_seconds: float
     precision: str
     licence: str
+    logit_scale: float | None  # the learned inverse temperature of the loss, where there is one
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, dim]: one row for each text, in the order given."""

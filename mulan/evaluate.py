@@ -23,6 +23,7 @@ class TagEvaluation:
     per_tag: dict[str, TagScores]
     tracks: int
     failed: list[tuple[str, str]]
+    splits: list[str]
     unscored_tags: list[str]
     model: str
     fingerprint: str
@@ -37,14 +38,19 @@ def evaluate_tags(encoder: Encoder, tracks: Sequence[Track], *, seed: int = 0) -
     Raises:
         ManifestError: no track could be embedded, or no tag has both classes.
     """
-    embedded = list(encoder.embed_files([track.path for track in tracks]))
-    usable = [(track, file) for track, file in zip(tracks, embedded, strict=True) if isinstance(file, EmbeddedFile)]
+    usable: list[tuple[Track, np.ndarray]] = []
+    failed: list[tuple[str, str]] = []
+    for track, file in zip(tracks, encoder.embed_files([track.path for track in tracks]), strict=True):
+        if isinstance(file, EmbeddedFile):
+            usable.append((track, file.vector))
+        else:
+            failed.append((str(file.path), file.reason))
     if not usable:
         raise ManifestError(f"none of the {len(tracks)} tracks could be embedded; check the manifest's paths")
     tags = sorted({tag for track, _ in usable for tag in track.tags})
-    vectors = np.stack([file.vector for _, file in usable])
+    vectors = np.stack([vector for _, vector in usable])
     scores = vectors @ encoder.encode_text(tags).T  # [n, tags]
-    truth = np.array([[_truth(track, tag) for tag in tags] for track, _ in usable])
+    truth = np.array([[track.has(tag) for tag in tags] for track, _ in usable], np.float64)  # None becomes NaN
     per_tag = {tag: tag_scores(scores[:, column], truth[:, column]) for column, tag in enumerate(tags)}
     scored = {tag: result for tag, result in per_tag.items() if result is not None}
     if not scored:
@@ -56,16 +62,10 @@ def evaluate_tags(encoder: Encoder, tracks: Sequence[Track], *, seed: int = 0) -
         pr_auc=float(np.mean([result.pr_auc for result in scored.values()])),
         per_tag=scored,
         tracks=len(usable),
-        failed=[(str(file.path), file.reason) for file in embedded if not isinstance(file, EmbeddedFile)],
+        failed=failed,
+        splits=sorted({track.split for track, _ in usable}),
         unscored_tags=[tag for tag in tags if tag not in scored],
         model=encoder.name,
         fingerprint=encoder.fingerprint,
         precision=encoder.precision,
     )
-
-
-def _truth(track: Track, tag: str) -> float:
-    """1 true, 0 false, NaN unknown; a track that lists nothing as absent lacks every tag it does not name."""
-    if tag in track.tags:
-        return 1.0
-    return 0.0 if not track.absent or tag in track.absent else float("nan")

@@ -100,7 +100,7 @@ def train(config: TrainConfig, *, manifest: Path, out: Path, on_step: OnStep) ->
     model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
 
     out.mkdir(parents=True, exist_ok=True)
-    first_step = _resume(accelerator, out)
+    first_step = _resume(accelerator, config, out)
     model.train()
     started = time.monotonic()
     for step, batch in _batches(clips, config, first_step=first_step):
@@ -121,7 +121,7 @@ def train(config: TrainConfig, *, manifest: Path, out: Path, on_step: OnStep) ->
             rate = (done - first_step) * config.batch_size / (time.monotonic() - started)
             _log(out, on_step, _record(done, config, loss.item(), scale.item(), schedule, rate))
         if done % config.save_every == 0:
-            _save_state(accelerator, out, done)
+            _save_state(accelerator, config, out, done)
     return _save_model(accelerator.unwrap_model(model), tokenizer, config, out)
 
 
@@ -184,12 +184,13 @@ def _log(out: Path, on_step: OnStep, record: Mapping[str, Any]) -> None:
     on_step(record)
 
 
-def _save_state(accelerator: Accelerator, out: Path, step: int) -> None:
+def _save_state(accelerator: Accelerator, config: TrainConfig, out: Path, step: int) -> None:
     """Write aside, then swap, so that a killed run always finds a whole checkpoint."""
     fresh, kept, old = out / "state.new", out / "state", out / "state.old"
     shutil.rmtree(fresh, ignore_errors=True)
     accelerator.save_state(str(fresh))
-    (fresh / "progress.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+    progress = {"step": step, "config": config.model_dump(mode="json")}
+    (fresh / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
     shutil.rmtree(old, ignore_errors=True)
     if kept.exists():
         kept.rename(old)
@@ -197,12 +198,23 @@ def _save_state(accelerator: Accelerator, out: Path, step: int) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _resume(accelerator: Accelerator, out: Path) -> int:
-    """Load the last checkpoint, if there is one, and return the step to go on with."""
+def _resume(accelerator: Accelerator, config: TrainConfig, out: Path) -> int:
+    """Load the last checkpoint, if there is one, and return the step to go on with.
+
+    Raises:
+        ConfigError: the checkpoint was made with another configuration.
+    """
     for folder in (out / "state", out / "state.old"):
         if (folder / "progress.json").exists():
+            progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+            wanted = config.model_dump(mode="json")
+            changed = [key for key in wanted if progress["config"].get(key) != wanted[key]]
+            if changed:
+                raise ConfigError(
+                    f"{out}: holds a run with another {', '.join(changed)}; restore it, or give another --out"
+                )
             accelerator.load_state(str(folder))
-            return int(json.loads((folder / "progress.json").read_text(encoding="utf-8"))["step"])
+            return int(progress["step"])
     return 0
 
 

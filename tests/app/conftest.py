@@ -6,7 +6,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,14 @@ import soundfile
 import uvicorn
 from fastapi import FastAPI
 
+from app.demo import DEMO_LIBRARY
 from app.server import create_app
 from app.service import SearchService
 from data.audio import resample, stream_audio
 from data.clips import pool_windows, split_windows
 from data.errors import AudioError
 from indexing import Index, build_index
+from mulan.encoder import MuLanEncoder, load_encoder
 from mulan.encoding import EmbeddedFile, FailedFile
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ def service(library: Path, tmp_path_factory: pytest.TempPathFactory) -> SearchSe
 
 
 @contextmanager
-def running(app: FastAPI) -> Iterator[str]:
+def _running(app: FastAPI) -> Iterator[str]:
     """Serve an application on a free port of this machine, and give its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
@@ -136,10 +138,30 @@ def running(app: FastAPI) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def running() -> Callable[[FastAPI], AbstractContextManager[str]]:
+    """`with running(application) as url:` serves it on a free port of this machine."""
+    return _running
+
+
+@pytest.fixture(scope="session")
 def page_url(service: SearchService) -> Iterator[str]:
     """Address of the running page over the toy library."""
-    with running(create_app(service)) as url:
+    with _running(create_app(service)) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def demo_encoder() -> MuLanEncoder:
+    """The shipped model."""
+    return load_encoder("mulan-mini")
+
+
+@pytest.fixture(scope="session")
+def demo_index(demo_encoder: MuLanEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo library, indexed by the shipped model."""
+    folder = tmp_path_factory.mktemp("demo") / "index"
+    build_index(demo_encoder, DEMO_LIBRARY, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

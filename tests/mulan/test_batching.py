@@ -70,13 +70,23 @@ def test_the_decoder_runs_at_most_two_batches_ahead():
     assert max(lead) <= 2 * 5 + 2  # the queue, one item waiting to enter it, one just taken out
 
 
-def test_an_unexpected_exception_is_raised_not_swallowed():
+def test_a_decoder_that_fails_in_an_unforeseen_way_costs_its_track_only(caplog):
     def broken():
         yield from windows(1)
         raise RuntimeError("a bug")
 
-    with pytest.raises(RuntimeError, match="a bug"):
-        list(embed_tracks([broken()], Recorder(), batch_windows=1))
+    first, second = embed_tracks([broken(), windows(2)], Recorder(), batch_windows=1)
+    assert str(first.error) == "the decoder failed unexpectedly (RuntimeError: a bug)"
+    assert second.error is None
+    assert "a bug" in caplog.text  # with its traceback, for the report
+
+
+def test_a_model_that_fails_stops_the_batch():
+    def fail(batch):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(embed_tracks([windows(1)], fail, batch_windows=1))
 
 
 def test_leaving_early_stops_the_decoding_thread():

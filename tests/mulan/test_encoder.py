@@ -132,7 +132,7 @@ def test_waveforms_that_make_no_sense_are_refused_by_position(encoder, waveform,
 def test_blank_texts_and_single_strings_are_refused(encoder):
     with pytest.raises(ValueError, match="text 1: blank"):
         encoder.encode_text(["piano", "  "])
-    with pytest.raises(TypeError, match="single str"):
+    with pytest.raises(TypeError, match="found one str"):
         encoder.encode_text("piano")
     with pytest.raises(TypeError, match="single path"):
         encoder.encode_files("x.wav")

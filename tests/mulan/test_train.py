@@ -105,6 +105,13 @@ def test_an_interrupted_run_resumes_and_ends_as_the_uninterrupted_one(config, ma
     assert all((weights[key] == expected[key]).all() for key in expected)
 
 
+def test_a_run_is_not_resumed_with_another_configuration(config, manifest, tmp_path):
+    train(config, manifest=manifest, out=tmp_path / "run", on_step=lambda record: None)
+    longer = config.model_copy(update={"steps": 40})
+    with pytest.raises(ConfigError, match=r"run: holds a run with another steps; restore it, or give another --out"):
+        train(longer, manifest=manifest, out=tmp_path / "run", on_step=lambda record: None)
+
+
 def test_the_frozen_text_backbone_is_neither_trained_nor_stored(config, manifest, tmp_path):
     folder = train(config, manifest=manifest, out=tmp_path / "run", on_step=lambda record: None)
     assert not [key for key in load_file(folder / "model.safetensors") if key.startswith("text.backbone.")]

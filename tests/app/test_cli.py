@@ -1,0 +1,127 @@
+"""The command line on the shipped model and the demo library. Run: pytest tests/app/test_cli.py."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from app.cli import main
+from app.demo import DEMO_LIBRARY
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return sorted(DEMO_LIBRARY.glob("*.opus"))[:3]
+
+
+def test_search_prints_one_json_object_a_line(run, demo_index):
+    code, out, err = run("search", "solo violin", "--index", demo_index, "-k", "2", "--json")
+    hits = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [hit["rank"] for hit in hits] == [1, 2]
+    assert set(hits[0]) >= {"rank", "score", "path", "title", "start", "end"}
+    assert hits[0]["score"] >= hits[1]["score"]
+    assert hits[0]["start"] < hits[0]["end"]
+    assert "mulan-mini on cpu in" in err  # device, precision and the reason, once
+
+
+def test_search_by_a_file_finds_the_file_itself_first(run, demo_index, clips):
+    code, out, _ = run("search", "--like", clips[0], "--index", demo_index, "-k", "3", "--json")
+    assert code == 0
+    assert json.loads(out.splitlines()[0])["path"] == str(clips[0])
+
+
+def test_embed_writes_paths_and_unit_vectors_and_goes_on_past_a_bad_file(run, clips, tmp_path):
+    bad = tmp_path / "bad.mp3"
+    bad.write_text("words")
+    code, _, err = run("embed", clips[0], bad, clips[1], "--out", tmp_path / "x.npz")
+    assert code == 0
+    assert re.search(rf"^skipping {re.escape(str(bad))}: .+$", err, re.MULTILINE)
+    assert "1 of 3 skipped" in err
+    with np.load(tmp_path / "x.npz") as stored:
+        assert stored["paths"].tolist() == [str(clips[0]), str(clips[1])]
+        assert stored["vectors"].dtype == np.float32
+        assert np.linalg.norm(stored["vectors"], axis=1) == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_embed_fails_when_nothing_could_be_embedded(run, tmp_path):
+    code, _, err = run("embed", tmp_path / "gone.wav", "--out", tmp_path / "x.npz")
+    assert code == 1
+    assert "none of the 1 files could be embedded" in err
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_an_index_is_built_once_and_then_brought_up_to_date(run, clips, tmp_path):
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "one.opus").write_bytes(clips[0].read_bytes())
+    assert run("index", "build", library, "--index", tmp_path / "index")[0] == 0
+    (library / "two.opus").write_bytes(clips[1].read_bytes())
+    (library / "broken.flac").write_bytes(b"fLaC")
+    code, _, err = run("index", "build", library, "--index", tmp_path / "index")
+    assert code == 0
+    assert "2 tracks (1 embedded, 1 unchanged, 0 removed)" in err
+    assert re.search(r"^skipping .*broken\.flac: ", err, re.MULTILINE)
+
+
+def test_tags_are_scored_best_first(run, clips):
+    code, out, _ = run("tag", clips[0], "--tags", "piano, drums", "--json")
+    scores = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert {score["tag"] for score in scores} == {"piano", "drums"}
+    assert scores[0]["score"] >= scores[1]["score"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["search", "piano", "--index", "nowhere"], 1, "nowhere"),
+        (["search", "   "], 2, "blank"),
+        (["search"], 2, "QUERY or --like"),
+        (["search", "piano", "--like", "x.wav"], 2, "QUERY or --like"),
+        (["search", "piano", "-k", "0"], 2, "-k"),
+        (["tag", "gone.wav"], 1, "gone.wav"),
+        (["tag", "gone.wav", "--tags", " , "], 2, "--tags"),
+        (["embed", "x.wav", "--out", "x.npz", "--model", "mulan-maxi"], 1, "allowed: mulan-mini"),
+        (["index", "build", "nowhere", "--index", "x"], 1, "nowhere"),
+        (["convert", "nowhere", "out"], 1, "nowhere"),
+        (["eval", "tags", "nowhere.jsonl"], 1, "nowhere.jsonl"),
+        (["train", "mulan", "nowhere.toml", "--manifest", "x", "--out", "y"], 1, "nowhere.toml"),
+        (["dance"], 2, "dance"),
+    ],
+)
+def test_mistakes_get_one_clear_line_and_an_exit_code(run, tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    found, out, err = run(*arguments)
+    assert found == code
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_eval_tags_reports_and_writes_every_number(run, tmp_path):
+    out = tmp_path / "result.json"
+    code, table, _ = run("eval", "tags", DEMO_LIBRARY / "manifest.jsonl", "--out", out)
+    result = json.loads(out.read_text())
+    assert code == 0
+    assert f"macro ROC-AUC {result['roc_auc']:.3f}" in table
+    assert result["roc_auc_ci95"][0] <= result["roc_auc"] <= result["roc_auc_ci95"][1]
+    assert result["fingerprint"]
+
+
+def test_every_verb_has_help_with_an_example(run):
+    for verb in (["embed"], ["convert"], ["search"], ["tag"], ["serve"], ["index", "build"], ["data", "render"]):
+        code, out, _ = run(*verb, "--help")
+        assert code == 0
+        assert f"Example: mulan {' '.join(verb)}" in " ".join(out.split())

@@ -1,0 +1,62 @@
+"""The promise of the README on the demo library: right clips first, in the service and on the page.
+
+Run: pytest tests/app/test_demo.py.
+"""
+
+import pytest
+
+from app.demo import DEMO_LIBRARY
+from app.server import create_app
+from app.service import SearchService
+from data.manifest import read_manifest
+from indexing import Index
+
+# An example query, and the tags that make a clip a right answer to it.
+PROMISES = {
+    "slow solo piano": {"piano", "solo", "slow"},
+    "heavy metal with distorted guitars": {"metal", "distorted guitar"},
+    "jazz with saxophone": {"jazz", "saxophone"},
+    "baroque harpsichord": {"baroque", "harpsichord"},
+    "techno with synthesizer and drums": {"techno", "synth", "drums"},
+}
+
+
+@pytest.fixture(scope="module")
+def service(demo_encoder, demo_index):
+    return SearchService(demo_encoder, Index.open(demo_index))
+
+
+def right_clips(tags: set[str]) -> set[str]:
+    return {track.path.name for track in read_manifest(DEMO_LIBRARY / "manifest.jsonl") if tags <= set(track.tags)}
+
+
+@pytest.mark.parametrize("query", PROMISES)
+def test_an_example_query_has_its_right_clips_in_the_top_three(service, query):
+    right = right_clips(PROMISES[query])
+    found = {hit.path.name for hit in service.search_text(query, k=3)}
+    assert len(right) >= 2
+    assert len(found & right) >= min(3, len(right))
+
+
+def test_the_examples_on_the_page_are_the_promised_ones():
+    from app.ui import EXAMPLE_QUERIES
+
+    assert set(EXAMPLE_QUERIES) == set(PROMISES)
+
+
+def test_the_demo_library_is_small_and_its_clips_are_short():
+    tracks = read_manifest(DEMO_LIBRARY / "manifest.jsonl")
+    assert 40 <= len(tracks) <= 60
+    assert all(10 <= track.seconds <= 20 for track in tracks)
+    assert {track.path for track in tracks} == set(DEMO_LIBRARY.glob("*.opus"))
+    assert sum(path.stat().st_size for path in DEMO_LIBRARY.iterdir()) < 8_000_000
+
+
+@pytest.mark.needs_chromium
+def test_a_visitor_types_slow_solo_piano_and_hears_it(visit, running, service):
+    with running(create_app(service)) as url:
+        seen = visit(url, query="slow solo piano", sound_file=sorted(DEMO_LIBRARY.glob("solo-violin*"))[0])
+    titles = {track.facts["title"] for track in read_manifest(DEMO_LIBRARY / "manifest.jsonl") if "slow" in track.tags}
+    assert seen.titles[0].startswith("Solo piano")
+    assert seen.titles[0] in titles
+    assert seen.start <= seen.positions[0] < seen.positions[1]
