@@ -24,9 +24,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml $(BIN)/python
+	@echo "installing torch and friends into .venv: about 5 GB, a few minutes"
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 .venv/installed-dev: pyproject.toml $(BIN)/python
+	@echo "installing torch and friends into .venv: about 5 GB, a few minutes"
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch .venv/installed $@

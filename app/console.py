@@ -21,7 +21,7 @@ def note(message: str) -> None:
     print(message, file=sys.stderr)
 
 
-def show_warning(message: Warning | str, *_: object) -> None:
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Say a Python warning as one line; a stand-in for `warnings.showwarning`."""
     note(f"warning: {message}")
 

@@ -6,8 +6,11 @@ cannot be heard.
 
 import os
 import socket
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import threading
+import webbrowser
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -16,6 +19,7 @@ import soundfile
 import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse, PlainTextResponse
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.service import SearchService
@@ -23,8 +27,7 @@ from app.ui import build_page, page_look
 from data.audio import stream_audio
 from data.errors import AudioError, ConfigError
 
-DEFAULT_HOST = "127.0.0.1"  # this machine only
-DEFAULT_PORT = 7860
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")  # this machine, as a browser names it
 MAX_UPLOAD = "500mb"
 
 # Containers that browsers play; everything else is decoded here and sent as WAV.
@@ -43,8 +46,13 @@ WAV_SAMPLE_RATE = 44100
 FILE_ROUTE = "/gradio_api/file="
 
 
-def create_app(service: SearchService) -> FastAPI:
-    """The whole application: page, sound, and gradio's API (events `search`, `similar` and `tag`)."""
+def create_app(service: SearchService, *, hosts: Sequence[str] = LOOPBACK) -> FastAPI:
+    """The whole application: page, sound, and gradio's API (events `search`, `similar` and `tag`).
+
+    Args:
+        hosts: the names by which it may be addressed; "*" stands for any. A strange one is how a web site that
+            points its own name at this machine (DNS rebinding) would give itself away.
+    """
     decoded = tempfile.TemporaryDirectory(prefix="mulan-audio-")
 
     @asynccontextmanager
@@ -54,6 +62,7 @@ def create_app(service: SearchService) -> FastAPI:
 
     app = FastAPI(title="mulan", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(UploadsOnly)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
 
     @app.api_route("/audio/{track}", methods=["GET", "HEAD"])
     def audio(track: str) -> Response:
@@ -124,22 +133,39 @@ def _decode(path: Path, wav: Path) -> Path:
         # Written beside and renamed, so that a second request never sees half a file.
         with tempfile.NamedTemporaryFile(dir=wav.parent, suffix=".wav", delete=False) as part:
             pass
-        with soundfile.SoundFile(part.name, "w", samplerate=WAV_SAMPLE_RATE, channels=1, subtype="PCM_16") as out:
-            for block in stream_audio(path, sample_rate=WAV_SAMPLE_RATE):
-                out.write(block)
-        Path(part.name).replace(wav)
+        try:
+            with soundfile.SoundFile(part.name, "w", samplerate=WAV_SAMPLE_RATE, channels=1, subtype="PCM_16") as out:
+                for block in stream_audio(path, sample_rate=WAV_SAMPLE_RATE):
+                    out.write(block)
+            Path(part.name).replace(wav)
+        finally:
+            Path(part.name).unlink(missing_ok=True)
     return wav
 
 
-def serve(service: SearchService, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> None:
-    """Serve the page until interrupted.
+def serve(service: SearchService, *, host: str, port: int) -> None:
+    """Serve the page until interrupted, and show it in a browser where a person sits at this machine.
+
+    Listening on more than this machine is the owner's choice, and then any name for it is accepted.
 
     Raises:
         ConfigError: the address cannot be bound.
     """
     with _listen(host, port) as listener:
-        print(f"mulan is listening on http://{host}:{listener.getsockname()[1]} (Ctrl+C ends it)", flush=True)
-        uvicorn.Server(uvicorn.Config(create_app(service), log_level="warning")).run(sockets=[listener])
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{listener.getsockname()[1]}"
+        app = create_app(service, hosts=LOOPBACK if name in LOOPBACK else ("*",))
+        print(f"mulan is listening on {address} (Ctrl+C ends it)", flush=True)
+        if _has_display():
+            # Aside, because a browser of the terminal returns only when it is left; early requests wait in the socket.
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _has_display() -> bool:
+    """Whether somebody started this in a terminal of a desktop."""
+    has_desktop = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    return sys.stdout.isatty() and has_desktop
 
 
 @contextmanager

@@ -14,31 +14,39 @@ if TYPE_CHECKING:
     from indexing import Hit, Index, TrackRecord
     from mulan.encoding import Encoder
 
+# Words that the shipped model was taught; the whole list is `data.facts.TAGS`.
 DEFAULT_TAGS = (
-    "solo piano",
+    "piano",
+    "organ",
+    "harpsichord",
+    "accordion",
     "acoustic guitar",
     "electric guitar",
+    "distorted guitar",
+    "violin",
     "strings",
-    "flute",
+    "choir",
+    "brass",
     "saxophone",
-    "trumpet and brass",
-    "organ",
-    "synthesizer",
-    "singing voice",
+    "flute",
+    "synth",
     "drums",
     "no drums",
     "slow",
     "fast",
-    "calm",
-    "energetic",
-    "happy",
-    "sad",
-    "rock",
-    "jazz",
+    "solo",
     "classical",
-    "electronic",
-    "folk",
+    "baroque",
+    "rock",
+    "metal",
+    "blues",
+    "jazz",
+    "latin",
+    "reggae",
+    "funk",
+    "techno",
     "ambient",
+    "folk",
 )
 
 
@@ -109,8 +117,7 @@ def tag_file(encoder: "Encoder", path: str | Path, tags: Sequence[str] = DEFAULT
     if not tags:
         raise ValueError("tags is empty; need at least one")
     scores = encoder.encode_text(list(tags)) @ _embed(encoder, Path(path))
-    logit_scale = getattr(encoder, "logit_scale", None)
-    shares = scores if logit_scale is None else _softmax(logit_scale * scores)
+    shares = scores if encoder.logit_scale is None else _softmax(encoder.logit_scale * scores)
     best_first = np.argsort(-scores, kind="stable")
     return [TagScore(tag=tags[i], score=float(scores[i]), share=float(shares[i])) for i in best_first]
 
@@ -119,6 +126,18 @@ def split_tags(text: str) -> list[str]:
     """Tags separated by commas, semicolons or lines, in their order, without blanks and repetitions."""
     tags = (" ".join(tag.split()) for tag in re.split(r"[,;\n]", text))
     return list(dict.fromkeys(tag for tag in tags if tag))
+
+
+def is_non_commercial(licence: str) -> bool:
+    """Whether a licence such as "CC-BY-NC-4.0" forbids commercial use."""
+    return "NC" in re.split(r"[^A-Z]+", licence.upper())
+
+
+def clock(seconds: float) -> str:
+    """A position as players write it, "0:09" or "1:02:03"; fractions of a second are cut off."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _embed(encoder: "Encoder", path: Path) -> np.ndarray:

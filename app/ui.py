@@ -4,7 +4,6 @@ Titles and tags come from files that anybody may have written, so everything is 
 of `gr.HTML`, never part of its template: gradio evaluates the template as JavaScript.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.service import DEFAULT_TAGS, SearchService, TagScore, split_tags
+from app.service import DEFAULT_TAGS, SearchService, TagScore, clock, is_non_commercial, split_tags
 from data.errors import MulanError
 
 if TYPE_CHECKING:
@@ -20,11 +19,10 @@ if TYPE_CHECKING:
 
 EXAMPLE_QUERIES = (
     "slow solo piano",
-    "fast rock with electric guitar and drums",
-    "calm acoustic guitar",
+    "heavy metal with distorted guitars",
     "jazz with saxophone",
-    "strings, sad and slow",
-    "electronic music with synthesizer",
+    "baroque harpsichord",
+    "techno with synthesizer and drums",
 )
 RESULT_COUNTS = (5, 10, 20, 50)
 MAX_QUERY_CHARACTERS = 1000
@@ -79,7 +77,7 @@ def _build_search(service: SearchService) -> None:
 
     with gr.Row(elem_id="ask", equal_height=True):
         query = gr.Textbox(
-            placeholder="Describe the music: instruments, mood, tempo, style …",
+            placeholder="Describe the music: instruments, style, tempo …",
             show_label=False,
             label="Query",
             container=False,
@@ -93,15 +91,7 @@ def _build_search(service: SearchService) -> None:
         examples = [gr.Button(text, size="sm", min_width=0, scale=0) for text in EXAMPLE_QUERIES]
     with gr.Row(elem_id="options"):
         with gr.Accordion("Or find music like this one", open=False, elem_id="like"):
-            upload = gr.Audio(
-                type="filepath",
-                sources=["upload"],
-                editable=False,
-                buttons=[],
-                show_label=False,
-                label="File",
-                elem_id="like-file",
-            )
+            upload = _sound_upload("like-file")
         count = gr.Radio(
             choices=list(RESULT_COUNTS),
             value=10,
@@ -126,7 +116,7 @@ def _build_search(service: SearchService) -> None:
 
 
 def _build_tag(service: SearchService) -> None:
-    has_shares = hasattr(service.encoder, "logit_scale")
+    has_shares = service.encoder.logit_scale is not None
 
     def tag(path: str | None, wanted: str) -> str:
         if path is None:
@@ -138,19 +128,11 @@ def _build_tag(service: SearchService) -> None:
 
     with gr.Row(elem_id="tagging"):
         with gr.Column(min_width=280):
-            upload = gr.Audio(
-                type="filepath",
-                sources=["upload"],
-                editable=False,
-                buttons=[],
-                show_label=False,
-                label="File",
-                elem_id="tag-file",
-            )
+            upload = _sound_upload("tag-file")
             wanted = gr.Textbox(
                 label="Your own tags",
                 info="Separated by commas or lines. Empty: a general list.",
-                placeholder="solo piano, string quartet, rain …",
+                placeholder="solo piano, strings, no drums …",
                 lines=3,
                 max_lines=8,
                 elem_id="tags",
@@ -163,6 +145,29 @@ def _build_tag(service: SearchService) -> None:
                 apply_default_css=False,
             )
     gr.on([button.click, upload.upload], tag, [upload, wanted], bars, api_name="tag", **_ENCODER_QUEUE)
+
+
+def _sound_upload(elem_id: str) -> gr.Audio:
+    """Where a visitor drops a sound file."""
+    upload = gr.Audio(
+        type="filepath",
+        sources=["upload"],
+        editable=False,
+        buttons=[],
+        show_label=False,
+        label="File",
+        elem_id=elem_id,
+    )
+    take_in = upload.async_move_resource_to_block_cache
+
+    async def take_in_file(url_or_file_path: str | Path | None) -> str | None:
+        # A client of the API may name a web address in place of its upload, and gradio would fetch it.
+        if url_or_file_path is None or not Path(url_or_file_path).is_file():
+            raise ValueError("only an uploaded file can be used")
+        return await take_in(url_or_file_path)
+
+    upload.async_move_resource_to_block_cache = take_in_file  # type: ignore[method-assign]
+    return upload
 
 
 def _answer(render: Callable[[], str]) -> str:
@@ -187,7 +192,7 @@ def _header(service: SearchService) -> str:
     )
     listed = "".join(f"<li>{_safe(fact)}</li>" for fact in facts)
     banner = ""
-    if "NC" in re.split(r"[^A-Z]+", encoder.licence.upper()):
+    if is_non_commercial(encoder.licence):
         text = f"The model’s licence is {encoder.licence}: for non-commercial use only."
         banner = f'<p class="licence" role="note">{_safe(text)}</p>'
     bars = "".join(f'<i style="height:{height}%"></i>' for height in (36, 72, 100, 58, 84, 30))
@@ -221,14 +226,14 @@ def _player(hit: "Hit", service: SearchService) -> str:
     if track is None or not Path(track.path).is_file():
         return '<p class="where gone">no longer where it was indexed; build the index again</p>'
     seconds = max(track.seconds, hit.end)
-    moment = f"{_clock(hit.start)} – {_clock(hit.end)}"
+    moment = f"{clock(hit.start)} – {clock(hit.end)}"
     marks = f"--from:{hit.start / seconds:.2%};--to:{hit.end / seconds:.2%};--at:{hit.start / seconds:.2%}"
     return (
-        f'<button type="button" class="play" aria-label="Play {_safe(hit.title)} from {_clock(hit.start)}"></button>'
+        f'<button type="button" class="play" aria-label="Play {_safe(hit.title)} from {clock(hit.start)}"></button>'
         f'<audio preload="none" data-start="{hit.start:.3f}" src="/audio/{hit.track}#t={hit.start:.3f}"></audio>'
         f'<div class="where"><span class="moment" title="the best moment">{moment}</span>'
         f'<input type="range" class="line" style="{marks}" min="0" max="{seconds:.3f}" step="0.1" '
-        f'value="{hit.start:.3f}" aria-label="Position in seconds"><span class="length">{_clock(seconds)}</span></div>'
+        f'value="{hit.start:.3f}" aria-label="Position in seconds"><span class="length">{clock(seconds)}</span></div>'
     )
 
 
@@ -249,12 +254,6 @@ def _bar(share: float) -> str:
 def _safe(text: str) -> str:
     """Text for HTML; names of files need not be UTF-8, and what is not becomes a question mark."""
     return escape(text.encode(errors="replace").decode())
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from indexing.library import AudioFile, Scan, SkippedFile, read_tags, scan_library
-from indexing.store import WINDOW_RULE, ModelRecord, Shard, TrackRecord, read_shard, sha256_of
+from indexing.store import ModelRecord, Shard, TrackRecord, read_shard
 from indexing.writer import StoreWriter, open_writer
 from mulan.encoding import EmbeddedFile, Encoder, FailedFile
 
@@ -109,7 +109,6 @@ def _model_record(encoder: Encoder) -> ModelRecord:
         fingerprint=encoder.fingerprint,
         dim=encoder.dim,
         clip_seconds=encoder.clip_seconds,
-        windows=WINDOW_RULE,
         licence=encoder.licence,
     )
 
@@ -133,16 +132,13 @@ def _embed(
     """The files that could be embedded, in order; the others go to the tally."""
     tally.tell()
     for file, outcome in zip(files, encoder.embed_files([file.path for file in files]), strict=True):
-        try:
-            if isinstance(outcome, FailedFile):
-                tally.skipped.append((file.path, outcome.reason))
-            else:
-                track = _track_record(file, outcome, track=first_track + tally.embedded)
-                tally.embedded += 1
-                tally.audio_seconds += track.seconds
-                yield track, outcome
-        except OSError as error:  # it was moved or deleted after it was embedded
-            tally.skipped.append((file.path, error.strerror or str(error)))
+        if isinstance(outcome, FailedFile):
+            tally.skipped.append((file.path, outcome.reason))
+        else:
+            track = _track_record(file, outcome, track=first_track + tally.embedded)
+            tally.embedded += 1
+            tally.audio_seconds += track.seconds
+            yield track, outcome
         tally.tell()
 
 
@@ -152,7 +148,6 @@ def _track_record(file: AudioFile, outcome: EmbeddedFile, *, track: int) -> Trac
         path=file.path,
         size=file.size,
         mtime_ns=file.mtime_ns,
-        sha256=sha256_of(file.path),
         **asdict(read_tags(file.path)),
         seconds=float(outcome.spans[-1, 1]),
         windows=len(outcome.vectors),

@@ -8,16 +8,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from data.errors import StoreError
-from indexing.store import (
-    Manifest,
-    Shard,
-    TrackRecord,
-    check_model,
-    read_manifest,
-    read_shard,
-    verify_shard,
-)
+from indexing.store import Manifest, Shard, TrackRecord, check_model, read_manifest, read_shard
 from mulan.encoding import Encoder
 
 WINDOWS_PER_HIT = 16  # first guess of how many of the best windows hold k tracks; changes speed, not answers
@@ -26,7 +17,12 @@ NO_TRACK = -1  # owner of a dropped track's rows
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """A track that answers a query. `rank` counts from 1; `start` and `end` are its best window in seconds."""
+    """A track that answers a query. `rank` counts from 1.
+
+    `start` and `end` are its best moment in seconds: a window in which the model hears mostly that music. The
+    last window of a longer track is completed with the track's start: where at least half of it is its own, the
+    moment is the last `clip_seconds` of the track; where most of it is the start, the first.
+    """
 
     rank: int
     score: float
@@ -49,12 +45,12 @@ class Index:
 
     def __init__(self, path: Path, manifest: Manifest, shards: Sequence[Shard]) -> None:
         self.path, self.model = path, manifest.model
-        self._manifest, self._shards = manifest, shards
+        self._shards = shards
         dropped = frozenset(manifest.dropped)
         everything = [track for shard in shards for track in shard.tracks]
         self.tracks: tuple[TrackRecord, ...] = tuple(track for track in everything if track.id not in dropped)
-        self._places = {track.id: place for place, track in enumerate(self.tracks)}
-        places = [self._places.get(track.id, NO_TRACK) for track in everything]
+        place_of = {track.id: place for place, track in enumerate(self.tracks)}
+        places = [place_of.get(track.id, NO_TRACK) for track in everything]
         windows = [track.windows for track in everything]
         self._owners = np.repeat(np.array(places, np.int64), np.array(windows, np.int64))
         self._offsets = np.cumsum([0, *(len(shard.vectors) for shard in shards)])
@@ -77,25 +73,6 @@ class Index:
             StoreError: its fingerprint is not that of the model that made the index.
         """
         check_model(self.path, self.model, name=encoder.name, fingerprint=encoder.fingerprint)
-
-    def verify(self) -> None:
-        """Read every shard and compare it with its sha256.
-
-        Raises:
-            StoreError: a file is missing or changed; the message names it.
-        """
-        for record in self._manifest.shards:
-            verify_shard(self.path, record)
-
-    def track(self, track: int) -> TrackRecord:
-        """The track with this id.
-
-        Raises:
-            StoreError: the index has no such track.
-        """
-        if track not in self._places:
-            raise StoreError(f"{self.path}: no track {track}; it has {len(self.tracks)} tracks")
-        return self.tracks[self._places[track]]
 
     def search(self, vector: npt.ArrayLike, *, k: int) -> list[Hit]:
         """The k tracks whose best window is nearest to a vector, best first; all tracks if there are fewer.
@@ -154,8 +131,10 @@ class Index:
 
     def _hit(self, rank: int, score: float, row: int) -> Hit:
         shard = int(np.searchsorted(self._offsets, row, side="right")) - 1
-        start, end = self._shards[shard].spans[row - self._offsets[shard]]
+        start, end = map(float, self._shards[shard].spans[row - self._offsets[shard]])
         track = self.tracks[self._owners[row]]
+        if track.windows > 1:
+            start, end = _moment(start, end, self.model.clip_seconds)
         return Hit(
             rank=rank,
             score=score,
@@ -163,9 +142,17 @@ class Index:
             path=track.path,
             title=track.title,
             artist=track.artist,
-            start=float(start),
-            end=float(end),
+            start=start,
+            end=end,
         )
+
+
+def _moment(start: float, end: float, clip_seconds: float) -> tuple[float, float]:
+    """The stretch of a track's audio that fills most of a window; a short window is the last of several."""
+    own = end - start
+    if own >= clip_seconds:
+        return start, end
+    return (end - clip_seconds, end) if own >= clip_seconds / 2 else (0.0, clip_seconds)
 
 
 def _query(vector: npt.ArrayLike, dim: int) -> npt.NDArray[np.float32]:

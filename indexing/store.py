@@ -1,7 +1,7 @@
 """The index folder: immutable shards of window vectors, and a manifest that says which of them count.
 
-    INDEX/manifest.json             written last and atomically: the model, the shards with their sha256,
-                                    dropped tracks, skipped files. What it does not name does not exist.
+    INDEX/manifest.json             written last and atomically: the model, the shards, dropped tracks,
+                                    skipped files. What it does not name does not exist.
     INDEX/shards/000000/vectors.npy float32 [w, d], memory-mapped by readers
     INDEX/shards/000000/spans.npy   float64 [w, 2], start and end of each window in seconds
     INDEX/shards/000000/tracks.jsonl one TrackRecord a line; a track's windows are consecutive rows
@@ -12,7 +12,6 @@ reader sees a finished state at every moment, and a killed writer loses only the
 Paths are stored relative to the library; JSON is ASCII, so names that are not UTF-8 survive as escapes.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,19 +23,17 @@ import numpy.typing as npt
 from data.errors import StoreError
 
 FORMAT = 1
-WINDOW_RULE = "consecutive; the last one is completed with the start of the track"
 MANIFEST, SHARDS = "manifest.json", "shards"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRecord:
-    """What the vectors mean: the model that made them and how it cut the audio."""
+    """What the vectors mean: the model that made them, and the length of the windows it heard, in seconds."""
 
     name: str
     fingerprint: str
     dim: int
     clip_seconds: float
-    windows: str
     licence: str
 
 
@@ -48,7 +45,6 @@ class TrackRecord:
     path: Path
     size: int
     mtime_ns: int
-    sha256: str
     title: str
     artist: str | None
     album: str | None
@@ -66,7 +62,6 @@ class ShardRecord:
     tracks: int
     rows: int
     precision: str
-    sha256: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +115,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_shard(folder: Path, record: ShardRecord, *, manifest: Manifest) -> Shard:
-    """A shard with its arrays memory-mapped; shapes are checked, contents are not (see `verify_shard`).
+    """A shard with its arrays memory-mapped; shapes are checked, contents are not.
 
     Raises:
         StoreError: a file is missing or does not have the shape that the manifest says.
@@ -139,29 +134,6 @@ def read_shard(folder: Path, record: ShardRecord, *, manifest: Manifest) -> Shar
         expected = f"{rows} windows of {record.tracks} tracks in {manifest.model.dim} dimensions"
         raise _damaged(folder, f"shard {record.name}", f"found {found}, expected {expected}")
     return Shard(tracks=tracks, vectors=vectors, spans=spans)
-
-
-def verify_shard(folder: Path, record: ShardRecord) -> None:
-    """Compare every file of a shard with the sha256 in the manifest.
-
-    Raises:
-        StoreError: a file is missing or its content is not what was written.
-    """
-    for name, expected in record.sha256.items():
-        path = folder / SHARDS / record.name / name
-        try:
-            found = sha256_of(path)
-        except OSError as error:
-            raise _damaged(folder, f"shard {record.name}", f"{name}: {error.strerror}") from error
-        if found != expected:
-            reason = f"{name} has sha256 {found[:12]}, expected {expected[:12]}"
-            raise _damaged(folder, f"shard {record.name}", reason)
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_model(folder: Path, model: ModelRecord, *, name: str, fingerprint: str) -> None:

@@ -1,7 +1,6 @@
 """Writing the index folder: one writer at a time, every change atomic, nothing finished ever lost."""
 
 import fcntl
-import hashlib
 import io
 import json
 import os
@@ -47,10 +46,8 @@ class StoreWriter:
         last = self.manifest.shards[-1].name if self.manifest.shards else "-1"
         name = f"{int(last) + 1:06d}"
         with _writing(self.folder):
-            sha256 = _write_shard(self.folder / SHARDS, name, _shard_files(shard, self.manifest.library))
-        record = ShardRecord(
-            name=name, tracks=len(shard.tracks), rows=len(shard.vectors), precision=precision, sha256=sha256
-        )
+            _write_shard(self.folder / SHARDS, name, _shard_files(shard, self.manifest.library))
+        record = ShardRecord(name=name, tracks=len(shard.tracks), rows=len(shard.vectors), precision=precision)
         self._commit(
             replace(
                 self.manifest,
@@ -123,7 +120,7 @@ def _shard_files(shard: Shard, library: Path) -> dict[str, bytes]:
     }
 
 
-def _write_shard(shards: Path, name: str, files: dict[str, bytes]) -> dict[str, str]:
+def _write_shard(shards: Path, name: str, files: dict[str, bytes]) -> None:
     aside = shards / PARTIAL_SHARD
     aside.mkdir()
     for file, content in files.items():
@@ -131,7 +128,6 @@ def _write_shard(shards: Path, name: str, files: dict[str, bytes]) -> dict[str, 
     _sync_folder(aside)
     os.replace(aside, shards / name)
     _sync_folder(shards)
-    return {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
 
 
 def _npy(array: npt.NDArray[Any]) -> bytes:

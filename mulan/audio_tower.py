@@ -3,16 +3,15 @@
 from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from mulan.config import StrictModel
 from mulan.muq import MuQ, MuQConfig
 
 
-class AudioTowerConfig(BaseModel):
+class AudioTowerConfig(StrictModel):
     """What an audio tower is made of."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: MuQConfig = MuQConfig()
     dim: PositiveInt = 768

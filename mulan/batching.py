@@ -34,6 +34,16 @@ class EmbeddedTrack:
         """True when nothing more will be added."""
         return self.ended and (self.error is not None or len(self.vectors) == len(self.spans))
 
+    def stacked(self) -> np.ndarray:
+        """The vectors as float32 [w, d].
+
+        Raises:
+            AudioError: the track's error, if it has one.
+        """
+        if self.error is not None:
+            raise self.error
+        return np.stack(self.vectors)
+
 
 def embed_tracks(
     tracks: Iterable[Iterable[Window]], embed: EmbedBatch, *, batch_windows: int

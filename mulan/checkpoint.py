@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from pydantic import ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -27,7 +27,12 @@ from mulan.hub import (
     TOKENIZER_FILE,
     find_beside,
     find_external,
+    first_line,
+    folder_name,
+    read_json,
+    read_text,
     resolve,
+    write_json,
 )
 from mulan.model import MuLan, MuLanConfig
 from mulan.muq import MuQ
@@ -35,6 +40,7 @@ from mulan.published import (
     backbone_name,
     config_error,
     mulan_name,
+    named_model,
     read_mulan_config,
     read_muq_config,
     take_weights,
@@ -74,7 +80,7 @@ class _Parts:
 
     config: MuLanConfig
     weights: dict[str, Tensor]
-    tokenizer_json: str
+    tokenizer: TextTokenizer
     name: str
     licence: str
 
@@ -92,10 +98,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     _fill(model, parts.weights, where=str(folder))
     return Checkpoint(
         model=model.eval(),
-        tokenizer=_tokenizer(parts.config, parts.tokenizer_json),
+        tokenizer=parts.tokenizer,
         name=parts.name,
         licence=parts.licence,
-        fingerprint=weights_fingerprint(parts.config, used_weights(model), parts.tokenizer_json),
+        fingerprint=weights_fingerprint(parts.config, used_weights(model), parts.tokenizer.tokenizer_json),
     )
 
 
@@ -119,11 +125,13 @@ def save_checkpoint(
     if model.config.text.backbone.external:
         weights = {key: weight for key, weight in weights.items() if not key.startswith(_TEXT_BACKBONE)}
     folder.mkdir(parents=True, exist_ok=True)
+    # Deleted first and written last, because a folder without it is no model: an interrupted save is never mistaken
+    # for one, nor for the model that was there before.
+    (folder / CONFIG_FILE).unlink(missing_ok=True)
     stored = {key: weight.detach().to("cpu", dtype).contiguous() for key, weight in weights.items()}
     save_file(stored, folder / SAFETENSORS_FILE)
     (folder / TOKENIZER_FILE).write_bytes(tokenizer.tokenizer_json.encode())
     fields = dict(format=FORMAT, version=VERSION, name=name, licence=licence)
-    # Last, because a folder without it is no model: an interrupted save is never mistaken for one.
     write_json(folder / CONFIG_FILE, {**fields, "model": model.config.model_dump(mode="json")})
 
 
@@ -145,8 +153,8 @@ def build_model(config: MuLanConfig, *, seed: int = 0) -> tuple[MuLan, TextToken
         torch.manual_seed(seed)
         model = MuLan(config)
     own = {name: weight for name, weight in used_weights(model).items() if not name.startswith(_TEXT_BACKBONE)}
-    _fill(model, own | _read_external_weights(external), where=str(folder))
-    return model, _tokenizer(config, _read_tokenizer(folder))
+    _fill(model, own | _read_backbone_weights(folder), where=str(folder))
+    return model, _read_tokenizer(folder, config)
 
 
 def load_muq(source: str | Path) -> MuQ:
@@ -170,7 +178,7 @@ def weights_fingerprint(config: MuLanConfig, weights: Mapping[str, Tensor], toke
     """Hash everything that a vector depends on; sha256 in hex.
 
     That is: each weight in use by name, shape and float32 value (those of an external backbone included), the
-    configuration without names and places, tokenizer.json, and the window rule. The layout and the storage type do
+    configuration without names and places, tokenizer.json, and `WINDOW_RULE`. The layout and the storage type do
     not count, nor do precision and device, which move a vector by rounding only and are recorded beside it.
     """
     not_counted: Any = {"audio": {"backbone": {"dropout"}}, "text": {"backbone": {"external"}}}
@@ -200,32 +208,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         if safe.is_file():
             return load_file(safe)
         if pickled.is_file():
-            return torch.load(pickled, map_location="cpu", weights_only=True, mmap=True)
+            return _only_tensors(torch.load(pickled, map_location="cpu", weights_only=True, mmap=True), pickled)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
         path = safe if safe.is_file() else pickled
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{path}: cannot be read as weights: {reason}") from error
+        raise CheckpointError(f"{path}: cannot be read as weights: {first_line(error)}") from error
     raise CheckpointError(f"{folder}: has neither {SAFETENSORS_FILE} nor {PICKLE_FILE}")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        CheckpointError: there is no such file, or it is no JSON object.
-    """
-    try:
-        fields = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}: is no JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise CheckpointError(f"{path}: holds {type(fields).__name__}; need an object")
-    return fields
-
-
-def write_json(path: Path, fields: Mapping[str, Any]) -> None:
-    """Write a JSON object for people to read."""
-    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _read_parts(folder: Path) -> _Parts:
@@ -250,17 +237,14 @@ def _read_ours(folder: Path, fields: Mapping[str, Any]) -> _Parts:
         raise config_error(where, error) from error
     weights = read_weights(folder)
     if config.text.backbone.external:
-        weights |= _read_external_weights(config.text.backbone.external)
-    tokenizer_json = _read_tokenizer(folder)
-    return _Parts(config=config, weights=weights, tokenizer_json=tokenizer_json, name=name, licence=licence)
+        weights |= _read_backbone_weights(find_external(config.text.backbone.external))
+    tokenizer = _read_tokenizer(folder, config)
+    return _Parts(config=config, weights=weights, tokenizer=tokenizer, name=name, licence=licence)
 
 
 def _read_published(folder: Path, fields: Mapping[str, Any]) -> _Parts:
     where = str(folder / CONFIG_FILE)
-    try:
-        audio_name, text_name = fields["audio_model"]["name"], fields["text_model"]["name"]
-    except KeyError as error:
-        raise config_error(where, error) from error
+    audio_name, text_name = (named_model(fields, name, where=where) for name in ("audio_model", "text_model"))
     audio_folder = find_beside(audio_name, folder, files=[CONFIG_FILE])
     text_folder = find_beside(text_name, folder, files=[CONFIG_FILE, TOKENIZER_FILE])
     audio_file = audio_folder / CONFIG_FILE
@@ -271,13 +255,24 @@ def _read_published(folder: Path, fields: Mapping[str, Any]) -> _Parts:
         where=where,
     )
     names = used_weights(_empty(config))
+    weights = take_weights(read_weights(folder), names, rename=mulan_name, where=str(folder))
+    notes = _read_notes(folder)
     return _Parts(
         config=config,
-        weights=take_weights(read_weights(folder), names, rename=mulan_name, where=str(folder)),
-        tokenizer_json=_read_tokenizer(text_folder),
-        name=folder.name,
-        licence=_PUBLISHED_LICENCE,
+        weights=weights,
+        tokenizer=_read_tokenizer(text_folder, config),
+        name=notes.get("name", folder_name(folder)),
+        licence=notes.get("licence", _PUBLISHED_LICENCE),
     )
+
+
+def _read_notes(folder: Path) -> dict[str, str]:
+    # The published config.json has no place for name and licence; `convert` notes them beside the weights.
+    path = folder / SAFETENSORS_FILE
+    if not path.is_file():
+        return {}
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def _read_text_config(folder: Path, external: ExternalWeights | None = None) -> TextBackboneConfig:
@@ -291,27 +286,27 @@ def _read_text_config(folder: Path, external: ExternalWeights | None = None) -> 
         raise config_error(str(path), error) from error
 
 
-def _read_external_weights(external: ExternalWeights) -> dict[str, Tensor]:
-    weights = read_weights(find_external(external))
+def _read_backbone_weights(folder: Path) -> dict[str, Tensor]:
+    weights = read_weights(folder)
     return {_TEXT_BACKBONE + name: w for name, w in weights.items() if name not in _UNUSED_BY_TEXT}
 
 
-def _read_tokenizer(folder: Path) -> str:
-    path = folder / TOKENIZER_FILE
-    read_json(path)  # tokenizers raises a bare Exception on a damaged one
-    return _read_text(path)
+def _only_tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds {type(content).__name__}; need tensors by name")
+    for name, value in content.items():
+        if not (isinstance(name, str) and isinstance(value, Tensor)):
+            raise CheckpointError(f"{path}: {name!r} is {type(value).__name__}; need nothing but tensors by name")
+    return dict(content)
 
 
-def _read_text(path: Path) -> str:
+def _read_tokenizer(folder: Path, config: MuLanConfig) -> TextTokenizer:
+    path, backbone = folder / TOKENIZER_FILE, config.text.backbone
+    tokenizer_json = read_text(path)
     try:
-        return path.read_bytes().decode()  # bytes, because newlines count in the fingerprint
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
-
-
-def _tokenizer(config: MuLanConfig, tokenizer_json: str) -> TextTokenizer:
-    backbone = config.text.backbone
-    return TextTokenizer(tokenizer_json, max_tokens=backbone.max_tokens, pad_token_id=backbone.pad_token_id)
+        return TextTokenizer(tokenizer_json, max_tokens=backbone.max_tokens, pad_token_id=backbone.pad_token_id)
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise CheckpointError(f"{path}: is no tokenizer: {first_line(error)}") from error
 
 
 def _empty(config: MuLanConfig) -> MuLan:

@@ -16,7 +16,7 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Config = TypeVar("Config", bound=BaseModel)
+Config = TypeVar("Config", bound=StrictModel)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def parse_config(kind: type[Config], values: dict[str, Any], *, where: str) -> C
         raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems)) from error
 
 
-def _problem(kind: type[BaseModel], problem: Any) -> str:
+def _problem(kind: type[StrictModel], problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
@@ -59,7 +59,7 @@ def _problem(kind: type[BaseModel], problem: Any) -> str:
     return f"{key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 
-def _keys_beside(kind: type[BaseModel], location: list[str]) -> list[str]:
+def _keys_beside(kind: type[StrictModel], location: list[str]) -> list[str]:
     """The keys allowed where an unknown one was found."""
     model: Any = kind
     for part in location[:-1]:

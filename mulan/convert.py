@@ -1,33 +1,43 @@
 """A model folder from one layout to the other: ours, or the one in which MuQ-MuLan was published."""
 
 from pathlib import Path
-from typing import Literal
 
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from data.errors import CheckpointError
-from mulan.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, used_weights, write_json
-from mulan.hub import CONFIG_FILE, SAFETENSORS_FILE, TOKENIZER_FILE
+from mulan.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, used_weights
+from mulan.hub import CONFIG_FILE, SAFETENSORS_FILE, TOKENIZER_FILE, resolve, write_json
 from mulan.published import give_weights, write_mulan_config, write_muq_config
 
 # The official package tells the kind of a backbone from its name; for texts it knows xlm-roberta alone.
 _AUDIO_FOLDER = "muq"
 
+LAYOUTS = ("mulan", "published")
 
-def convert(source: Path, out: Path, *, to: Literal["mulan", "published"] = "mulan") -> None:
-    """Read the model folder `source`, in either layout, and write it to `out` in the layout `to`.
 
-    Vectors and fingerprint stay the same. Weights that no vector depends on are left out. The published layout gets
-    the configurations and the tokenizer it refers to in folders of its own, and all weights, external ones too.
+def convert(source: str, out: Path, *, to: str) -> None:
+    """Read a model in either layout and write it to the folder `out` in the layout `to`.
+
+    Vectors, fingerprint, name and licence stay the same. Weights that no vector depends on are left out. The
+    published layout gets the configurations and the tokenizer it refers to in folders of its own, and all weights,
+    external ones too.
+
+    Args:
+        source: a folder, or where none is called so, a name as `resolve` takes it.
+        to: "mulan" or "published".
 
     Raises:
+        ValueError: `to` is no layout.
         CheckpointError: source is no model, or `out` exists and is not empty.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out}: exists; give the name of a new folder")
-    checkpoint = load_checkpoint(source)
+    if to not in LAYOUTS:
+        raise ValueError(f"layout {to!r}: unknown; allowed: {', '.join(LAYOUTS)}")
+    folder = Path(source)
+    checkpoint = load_checkpoint(folder if folder.is_dir() else resolve(source))
     if to == "mulan":
         save_checkpoint(out, checkpoint.model, checkpoint.tokenizer, name=checkpoint.name, licence=checkpoint.licence)
     else:
@@ -49,7 +59,9 @@ def _write_published(checkpoint: Checkpoint, out: Path) -> None:
     (text / TOKENIZER_FILE).write_bytes(tokenizer.tokenizer_json.encode())
     pad_token = Tokenizer.from_str(tokenizer.tokenizer_json).id_to_token(backbone.pad_token_id)
     write_json(text / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": pad_token})
-    save_file(weights, out / SAFETENSORS_FILE, metadata={"format": "pt"})
+    # That layout's config.json has no place for the name and the licence.
+    notes = {"format": "pt", "name": checkpoint.name, "licence": checkpoint.licence}
+    save_file(weights, out / SAFETENSORS_FILE, metadata=notes)
     write_json(out / CONFIG_FILE, fields)
 
 

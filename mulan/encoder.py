@@ -86,15 +86,15 @@ class MuLanEncoder:
 
         Raises:
             ValueError: a waveform is not mono, not floating point, not finite or under 0.1 s, or the rate is not
-            positive.
-        MulanError: the model gave NaN.
+                positive.
+            MulanError: the model gave NaN.
 
         Source: MuQ-MuLan, arXiv:2501.01108. Differs from the released code, which does not renormalise and
         tiles audio under half a window only once.
         """
         prepared = [self._prepare(waveform, sample_rate, f"waveforms[{i}]") for i, waveform in enumerate(waveforms)]
         windows = (split_windows([waveform], window_samples=self._window_samples) for waveform in prepared)
-        rows = [pool_windows(np.stack(track.vectors)) for track in self._embed(windows)]
+        rows = [pool_windows(track.stacked()) for track in self._embed(windows)]
         return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def encode_windows(self, waveform: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +105,7 @@ class MuLanEncoder:
         """
         prepared = self._prepare(waveform, sample_rate, "waveform")
         (track,) = self._embed([split_windows([prepared], window_samples=self._window_samples)])
-        return np.stack(track.vectors), self._seconds(track)
+        return track.stacked(), self._seconds(track)
 
     def encode_files(self, paths: Sequence[str | Path]) -> np.ndarray:
         """Embed whole files, decoded as a stream; `embed_files` is the form that survives bad files.
@@ -141,7 +141,7 @@ class MuLanEncoder:
             if track.error is not None:
                 yield FailedFile(path=path, reason=str(track.error).removeprefix(f"{path}: "))
             else:
-                yield EmbeddedFile(path=path, vectors=np.stack(track.vectors), spans=self._seconds(track))
+                yield EmbeddedFile(path=path, vectors=track.stacked(), spans=self._seconds(track))
 
     def _embed(self, tracks: Iterable[Iterable[Window]]) -> Iterator[EmbeddedTrack]:
         return embed_tracks(tracks, self._embed_batch, batch_windows=self._batch_windows)

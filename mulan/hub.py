@@ -1,10 +1,12 @@
-"""From a model's name to a folder on this machine: shipped models, local folders, and repositories of the hub."""
+"""From a model's name to a folder on this machine, shipped, local or from the hub; and the text files in it."""
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -46,7 +48,7 @@ def download_model(repository: str) -> Path:
     # All files come from the commit that config.json came from, even if the repository changes in between.
     revision = folder.name
     download(repository, [SAFETENSORS_FILE, PICKLE_FILE], revision=revision)
-    if '"format"' in (folder / CONFIG_FILE).read_text("utf-8"):  # ours; a published model names its tokenizer's place
+    if "format" in read_json(folder / CONFIG_FILE):  # ours; a published model names its tokenizer's place
         download(repository, [TOKENIZER_FILE], revision=revision)
     return folder
 
@@ -65,7 +67,7 @@ def download(repository: str, candidates: Sequence[str], *, revision: str | None
         except EntryNotFoundError:
             unreachable = None
         except (HfHubHTTPError, HFValidationError, OSError) as error:
-            raise CheckpointError(f"hub:{repository}: {_first_line(error)}") from error
+            raise CheckpointError(f"hub:{repository}: {first_line(error)}") from error
     wanted = " or ".join(candidates)
     if unreachable is None:
         raise CheckpointError(f"hub:{repository}: has no {wanted}")
@@ -110,13 +112,58 @@ def find_external(external: ExternalWeights) -> Path:
     if folder is None:
         folder = download(external.hub, [SAFETENSORS_FILE], revision=external.revision)
         for file in (CONFIG_FILE, TOKENIZER_FILE):
-            download(external.hub, [file], revision=external.revision)
+            download(external.hub, [file], revision=folder.name)
     weights = folder / SAFETENSORS_FILE
     with weights.open("rb") as file_object:
         found = hashlib.file_digest(file_object, "sha256").hexdigest()
     if found != external.sha256:
         raise CheckpointError(f"{weights}: sha256 is {found}, need {external.sha256}; reinstall the package")
     return folder
+
+
+def folder_name(folder: Path) -> str:
+    """Give the name of a folder, or of the repository if it is a snapshot of one in the hub's cache."""
+    place = folder.resolve()
+    if place.parent.name == "snapshots" and place.parent.parent.name.startswith("models--"):
+        return place.parent.parent.name.rpartition("--")[2]
+    return place.name
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CheckpointError: there is no such file, or it is no JSON object.
+    """
+    try:
+        fields = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: is no JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{path}: holds {type(fields).__name__}; need an object")
+    return fields
+
+
+def write_json(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write a JSON object for people to read."""
+    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_text(path: Path) -> str:
+    """Read a text file to its last byte: newlines count in the fingerprint.
+
+    Raises:
+        CheckpointError: there is no such file, or it is no UTF-8.
+    """
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+
+
+def first_line(error: Exception) -> str:
+    """Give the first line of an error that is not blank, or its kind if it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _package_folder(package: str) -> Path | None:
@@ -144,7 +191,3 @@ def _hint(name: str, shipped: Sequence[str]) -> str:
     known = ["local:", "hub:"] if colon else list(shipped)
     nearest = difflib.get_close_matches(kind + colon, known, n=1)
     return f"; did you mean {nearest[0]}{rest}?" if nearest else ""
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -4,20 +4,19 @@ import math
 from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mulan.audio_tower import AudioTower, AudioTowerConfig
+from mulan.config import StrictModel
 from mulan.text_tower import TextTower, TextTowerConfig
 
 _INITIAL_SCALE = 10.0  # scores are multiplied by this at the start of training; MuQ-MuLan's recipe
 
 
-class MuLanConfig(BaseModel):
+class MuLanConfig(StrictModel):
     """Everything needed to rebuild a model, apart from its weights and its tokenizer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     audio: AudioTowerConfig = AudioTowerConfig()
     text: TextTowerConfig

@@ -8,11 +8,12 @@ import itertools
 from typing import Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from mulan.config import StrictModel
 from mulan.mel import MEL_BANDS, MSD_MEAN, MSD_STD, LogMel
 
 _ROTARY_BASE = 10_000.0
@@ -21,10 +22,8 @@ _STEM_BLOCKS = 2  # each halves time and frequency
 Conv = TypeVar("Conv", nn.Conv1d, nn.Conv2d)
 
 
-class MuQConfig(BaseModel):
+class MuQConfig(StrictModel):
     """Widths and depth of a MuQ; the defaults are those of the published large model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     conv_dim: PositiveInt = 512
     dim: PositiveInt = 1024

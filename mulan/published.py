@@ -163,6 +163,18 @@ def write_muq_config(config: MuQConfig) -> dict[str, Any]:
     }
 
 
+def named_model(fields: Mapping[str, Any], section: str, *, where: str) -> str:
+    """Give the name of the backbone in a section, `audio_model` or `text_model`, of a published MuQ-MuLan.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    name = _section(fields, section, where=where).get("name")
+    if not isinstance(name, str):
+        raise CheckpointError(f"{where}: {section}: has no field 'name' with the name of a model")
+    return name
+
+
 def read_mulan_config(
     fields: Mapping[str, Any], *, audio: MuQConfig, text: TextBackboneConfig, where: str
 ) -> MuLanConfig:
@@ -236,7 +248,7 @@ def config_error(where: str, error: KeyError | ValidationError) -> CheckpointErr
     if isinstance(error, KeyError):
         return CheckpointError(f"{where}: has no field {error.args[0]!r}")
     first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
+    place = ".".join(map(str, first["loc"])) or "model"
     return CheckpointError(f"{where}: {place}: {first['msg']}; found {first['input']!r:.60}")
 
 

@@ -10,6 +10,7 @@ import torch
 from data.errors import ConfigError
 
 DeviceChoice = str  # "auto", "cpu", "cuda", "cuda:1", "mps"
+DEVICE_TYPES = ("cpu", "cuda", "mps")
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 
 
@@ -42,12 +43,16 @@ def _choose_device(wish: DeviceChoice) -> tuple[torch.device, str]:
     if wish == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda"), f"auto-detected {torch.cuda.get_device_name()}"
-        return torch.device("cpu"), "no CUDA device found"
+        if torch.backends.mps.is_available():
+            return torch.device("mps"), "auto-detected Apple GPU"
+        return torch.device("cpu"), "no GPU found"
+    if wish.partition(":")[0] not in DEVICE_TYPES:
+        raise ConfigError(f"device {wish!r} is unknown; use 'auto', 'cpu', 'cuda' or 'mps'")
     try:
         device = torch.device(wish)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        cause = str(error).splitlines()[0]
+        cause = str(error).partition("\n")[0]
         raise ConfigError(f"device {wish!r} cannot be used here ({cause}); use 'auto' or 'cpu'") from error
     return device, f"{wish} as asked"
 
@@ -66,7 +71,7 @@ def _choose_dtype(device: torch.device, wish: PrecisionChoice) -> tuple[torch.dt
             return torch.bfloat16, "bfloat16 because the CPU has AMX"
         if torch.cpu._is_avx512_bf16_supported():
             return torch.bfloat16, "bfloat16 because the CPU has AVX512-BF16"
-    return torch.float32, f"float32 because this {device.type} has no fast bfloat16"
+    return torch.float32, f"float32 because {device.type} here has no fast bfloat16"
 
 
 def mulan_home() -> Path:

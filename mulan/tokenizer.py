@@ -42,7 +42,18 @@ class TextTokenizer:
             ValueError: a text is blank; the message gives its position.
         """
         _check(texts)
-        return [self._ids(position, text) for position, text in enumerate(texts)]
+        rows = []
+        for position, text in enumerate(texts):
+            ids = self._whole.encode(text).ids
+            if len(ids) > self.max_tokens:
+                warnings.warn(
+                    f"text {position}: {len(ids)} tokens; the model reads {self.max_tokens}, its end is left out",
+                    TruncatedTextWarning,
+                    stacklevel=3,  # the caller of the encoder's encode_text
+                )
+                ids = self._cut.encode(text).ids
+            rows.append(ids)
+        return rows
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Stack rows of ids as int64 [n, t] beside their mask bool [n, t], true where text is."""
@@ -53,17 +64,6 @@ class TextTokenizer:
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = True
         return ids, mask
-
-    def _ids(self, position: int, text: str) -> list[int]:
-        ids = self._whole.encode(text).ids
-        if len(ids) <= self.max_tokens:
-            return ids
-        warnings.warn(
-            f"text {position}: {len(ids)} tokens; the model reads {self.max_tokens}, its end is left out",
-            TruncatedTextWarning,
-            stacklevel=4,
-        )
-        return self._cut.encode(text).ids
 
 
 def _check(texts: Sequence[str]) -> None:

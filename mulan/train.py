@@ -88,7 +88,8 @@ def train(config: TrainConfig, *, manifest: Path, out: Path, on_step: OnStep) ->
         raise ConfigError(f"{accelerator.num_processes} processes; contrastive training runs on one so far")
     set_seed(config.seed)
     model, tokenizer = build_model(config.model, seed=config.seed)
-    model.audio.backbone.stem.to(memory_format=torch.channels_last)  # a third faster on CPUs, the same numbers
+    # Much less copying on CPUs, the same numbers; torch's annotations do not know this form of `to`.
+    model.audio.backbone.stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     clips = CaptionedClips(
         tracks,
         sample_rate=config.model.sample_rate,

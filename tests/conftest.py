@@ -80,7 +80,7 @@ class ToyEncoder:
     def __init__(self, *, name: str = "toy", fingerprint: str = "toy-1") -> None:
         self.name, self.fingerprint = name, fingerprint
         self.dim, self.sample_rate, self.clip_seconds = 2, 1000, 1.0
-        self.precision, self.licence = "float32", "Apache-2.0"
+        self.precision, self.licence, self.logit_scale = "float32", "Apache-2.0", None
         self.embedded: list[Path] = []
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
@@ -124,11 +124,14 @@ def toy_encoder() -> ToyEncoder:
 
 @pytest.fixture
 def write_track() -> Callable[..., Path]:
-    """`write_track(path, 30, 90)`: a toy wav of two seconds, at 30 and at 90 degrees; returns the path."""
+    """`write_track(path, 30, 90)`: a toy wav of two seconds, at 30 and at 90 degrees; returns the path.
 
-    def write(path: Path, *angles: int) -> Path:
+    `last_ms` shortens the last second.
+    """
+
+    def write(path: Path, *angles: int, last_ms: int = 1000) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        samples = np.repeat(np.array(angles, "<i2"), 1000)
+        samples = np.repeat(np.array(angles, "<i2"), 1000)[: 1000 * (len(angles) - 1) + last_ms]
         with path.open("wb") as file, wave.open(file, "wb") as sound:
             sound.setnchannels(1)
             sound.setsampwidth(2)

@@ -47,7 +47,7 @@ class ToneEncoder:
     """Puts a window near the words for the tones that sound in it; d = 4, the last for everything else."""
 
     name, dim, sample_rate, clip_seconds, precision = "tone-encoder", 4, RATE, float(CLIP_SECONDS), "float32"
-    licence = "CC-BY-NC-4.0"
+    licence, logit_scale = "CC-BY-NC-4.0", None
     fingerprint = hashlib.sha256(b"tone-encoder").hexdigest()
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:

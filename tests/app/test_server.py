@@ -1,13 +1,19 @@
 """What the server hands out, and above all what it does not. Run: pytest tests/app/test_server.py."""
 
 import io
+import queue
 import shutil
 import socket
+import sys
+import tempfile
+import webbrowser
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import soundfile
+import uvicorn
 from fastapi.testclient import TestClient
 
 from app.server import create_app, serve
@@ -16,9 +22,14 @@ from data.errors import ConfigError
 from indexing import Index, build_index
 
 
+def browser_of(app):
+    """A client that addresses an application as a browser on this machine does."""
+    return TestClient(app, base_url="http://127.0.0.1:7860")
+
+
 @pytest.fixture(scope="module")
 def client(service):
-    with TestClient(create_app(service)) as client:
+    with browser_of(create_app(service)) as client:
         yield client
 
 
@@ -63,10 +74,25 @@ def test_a_track_that_has_vanished_is_one_clear_line(service, library, tmp_path)
     index = Index.open(tmp_path / "index")
     gone = next(track for track in index.tracks if track.path.name == "low.wav")
     gone.path.unlink()
-    with TestClient(create_app(SearchService(service.encoder, index))) as client:
+    with browser_of(create_app(SearchService(service.encoder, index))) as client:
         answer = client.get(f"/audio/{gone.id}")
     assert answer.status_code == 404
     assert answer.text == "low.wav is no longer where it was indexed; build the index again"
+
+
+def test_a_track_that_cannot_be_decoded_is_one_line_and_leaves_no_half_file(service, tmp_path, monkeypatch):
+    track = tmp_path / "library" / "short.aiff"
+    track.parent.mkdir()
+    soundfile.write(track, np.full(8000, 0.5), 8000)
+    build_index(service.encoder, track.parent, tmp_path / "index")
+    track.write_text("no longer music")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with browser_of(create_app(SearchService(service.encoder, Index.open(tmp_path / "index")))) as client:
+        answer = client.get("/audio/0")
+        assert list(tmp_path.glob("mulan-audio-*/*")) == []
+    assert answer.status_code == 404
+    assert answer.text.startswith("short.aiff: ")
+    assert len(answer.text.splitlines()) == 1
 
 
 def test_gradio_serves_no_file_of_this_machine(client, library, monkeypatch):
@@ -98,6 +124,34 @@ def test_an_event_accepts_no_path_that_was_not_uploaded(client, library):
     assert "not music" not in outcome
 
 
+def test_an_event_fetches_no_address_given_in_place_of_an_upload(client, monkeypatch):
+    fetched = []
+
+    async def fetch(address, **_):
+        fetched.append(address)
+        raise OSError
+
+    monkeypatch.setattr("gradio.processing_utils.async_ssrf_protected_download", fetch)
+    for event, rest in (("similar", [5]), ("tag", [""])):
+        payload = {"path": "http://example.com/a.wav", "meta": {"_type": "gradio.FileData"}}
+        started = client.post(f"/gradio_api/call/{event}", json={"data": [payload, *rest]})
+        outcome = client.get(f"/gradio_api/call/{event}/{started.json()['event_id']}").text
+        assert "event: error" in outcome
+    assert fetched == []
+
+
+@pytest.mark.parametrize("path", ["/", "/audio/0", "/gradio_api/info"])
+def test_a_strange_name_for_this_machine_is_refused(client, path):
+    assert client.get(path, headers={"Host": "evil.example"}).status_code == 400
+    for host in ("localhost:7860", "127.0.0.1", "[::1]:7860"):
+        assert client.get(path, headers={"Host": host}).status_code == 200
+
+
+def test_an_owner_who_listens_to_the_network_is_addressed_by_any_name(service):
+    with browser_of(create_app(service, hosts=("*",))) as client:
+        assert client.get("/audio/0", headers={"Host": "studio.local"}).status_code == 200
+
+
 def test_public_events_have_names(client):
     info = client.get("/gradio_api/info").json()
     assert set(info["named_endpoints"]) == {"/search", "/similar", "/tag"}
@@ -107,7 +161,30 @@ def test_a_taken_port_is_one_clear_line(service):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1 port {port}"):
-            serve(service, port=port)
+            serve(service, host="127.0.0.1", port=port)
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "display", "opens"), [(True, ":0", True), (True, "", False), (False, ":0", False)]
+)
+def test_the_page_opens_where_a_person_sits_and_the_address_is_always_printed(
+    service, monkeypatch, capsys, is_terminal, display, opens
+):
+    opened = queue.SimpleQueue()
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: None)
+    monkeypatch.setattr(webbrowser, "open", opened.put)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+
+    serve(service, host="127.0.0.1", port=0)
+
+    printed = capsys.readouterr().out
+    assert printed.startswith("mulan is listening on http://127.0.0.1:")
+    if opens:
+        assert f" {opened.get(timeout=10)} " in printed
+    assert opened.empty()
 
 
 def test_the_page_answers_over_a_real_socket(page_url):

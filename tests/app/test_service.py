@@ -6,8 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from app.service import DEFAULT_TAGS, SearchService, split_tags, tag_file
+from app import demo
+from app.service import DEFAULT_TAGS, SearchService, clock, is_non_commercial, split_tags, tag_file
 from data.errors import AudioError, StoreError
+from data.facts import TAGS
+from indexing import build_index
 
 
 def test_words_find_the_track_and_the_moment(service):
@@ -77,5 +80,57 @@ def test_tag_lists_are_split_at_commas_semicolons_and_lines():
     assert split_tags(" solo  piano, rain;\n\nrain\n,night ") == ["solo piano", "rain", "night"]
 
 
-def test_default_tags_do_not_repeat():
+def test_default_tags_are_words_the_shipped_model_was_taught_and_do_not_repeat():
+    assert set(DEFAULT_TAGS) <= set(TAGS)
     assert len(set(DEFAULT_TAGS)) == len(DEFAULT_TAGS) > 15
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"), [(0.0, "0:00"), (9.99, "0:09"), (69.5, "1:09"), (3599.9, "59:59"), (3723, "1:02:03")]
+)
+def test_positions_are_written_as_players_do_and_cut_off(seconds, written):
+    assert clock(seconds) == written
+
+
+@pytest.mark.parametrize(
+    ("licence", "forbids"),
+    [("CC-BY-NC-4.0", True), ("cc-by-nc-sa-4.0", True), ("Apache-2.0", False), ("CC-BY-4.0", False), ("NCSA", False)],
+)
+def test_licences_that_forbid_commercial_use_are_known(licence, forbids):
+    assert is_non_commercial(licence) == forbids
+
+
+@pytest.fixture
+def demo_library(tmp_path, monkeypatch, write_track):
+    """A toy library of two tracks in place of the demo library."""
+    folder = tmp_path / "checkout" / "demo"
+    write_track(folder / "a.wav", 10)
+    write_track(folder / "b.wav", 20)
+    monkeypatch.setattr(demo, "DEMO_LIBRARY", folder)
+    return folder
+
+
+def test_the_demo_index_is_built_once_and_again_when_a_clip_changes(toy_encoder, demo_library, write_track):
+    assert [track.title for track in demo.open_demo(toy_encoder).tracks] == ["a", "b"]
+    toy_encoder.embedded.clear()
+    demo.open_demo(toy_encoder)
+    assert toy_encoder.embedded == []
+    write_track(demo_library / "b.wav", 20, 30)
+    assert [track.seconds for track in demo.open_demo(toy_encoder).tracks] == [1.0, 2.0]
+
+
+def test_two_checkouts_have_their_own_demo_index(toy_encoder, demo_library, tmp_path, monkeypatch):
+    first = demo.open_demo(toy_encoder)
+    monkeypatch.setattr(demo, "DEMO_LIBRARY", demo_library.rename(tmp_path / "moved"))
+    second = demo.open_demo(toy_encoder)
+    assert first.path != second.path
+    assert [track.path for track in second.tracks] == [tmp_path / "moved" / "a.wav", tmp_path / "moved" / "b.wav"]
+
+
+def test_a_demo_index_that_is_current_opens_while_another_process_holds_the_writers_lock(toy_encoder, demo_library):
+    index = demo.open_demo(toy_encoder)
+
+    def open_meanwhile(progress):
+        assert len(demo.open_demo(toy_encoder).tracks) == 2
+
+    build_index(toy_encoder, demo_library, index.path, on_progress=open_meanwhile)

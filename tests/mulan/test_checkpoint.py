@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from data.errors import CheckpointError
 from mulan.checkpoint import build_model, load_checkpoint, load_muq, save_checkpoint, used_weights, weights_fingerprint
+from mulan.hub import find_external
 
 
 @pytest.fixture
@@ -126,6 +127,55 @@ def test_a_pickle_that_runs_code_is_refused(folder, tmp_path):
         load_checkpoint(folder)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.zeros(1)], "holds list; need tensors by name"),
+        ({"step": 3}, "'step' is int; need nothing but tensors by name"),
+        ({"state_dict": {"weight": torch.zeros(1)}}, "'state_dict' is dict; need"),
+    ],
+)
+def test_a_pickle_of_something_else_than_tensors_by_name_is_refused(folder, content, message):
+    (folder / "model.safetensors").unlink()
+    torch.save(content, folder / "pytorch_model.bin")
+
+    with pytest.raises(CheckpointError, match=rf"pytorch_model\.bin: {message}"):
+        load_checkpoint(folder)
+
+
+def test_a_tokenizer_that_is_none_is_named(folder):
+    (folder / "tokenizer.json").write_text('{"colour": 1}')
+
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json: is no tokenizer: ") as caught:
+        load_checkpoint(folder)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_an_error_without_words_is_told_by_its_kind(folder, monkeypatch):
+    def fail(_):
+        raise RuntimeError
+
+    monkeypatch.setattr("mulan.checkpoint.load_file", fail)
+
+    with pytest.raises(CheckpointError, match="cannot be read as weights: RuntimeError"):
+        load_checkpoint(folder)
+
+
+def test_a_save_that_is_interrupted_leaves_no_model_behind(folder, monkeypatch):
+    checkpoint = load_checkpoint(folder)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mulan.checkpoint.save_file", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(folder, checkpoint.model, checkpoint.tokenizer, name="new", licence="MIT")
+
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        load_checkpoint(folder)
+
+
 def test_a_model_prepared_for_inference_cannot_be_saved(tiny_checkpoint, tmp_path):
     checkpoint = load_checkpoint(tiny_checkpoint)
     checkpoint.model.prepare_for_inference()
@@ -170,6 +220,28 @@ def test_a_new_model_carries_the_external_backbone_and_its_checkpoint_does_not(
     name = "encoder.layer.0.attention.self.query.weight"
     assert torch.equal(loaded.model.text.backbone.state_dict()[name], package[name])
     assert loaded.fingerprint == weights_fingerprint(config, used_weights(model), tokenizer.tokenizer_json)
+
+
+def test_a_new_model_reads_the_external_weights_once(tiny_config, external_backbone, monkeypatch):
+    asked = []
+    monkeypatch.setattr("mulan.checkpoint.find_external", lambda e: asked.append(e) or find_external(e))
+
+    build_model(_external(tiny_config, external_backbone))
+
+    assert asked == [external_backbone.external]
+
+
+def test_a_loaded_checkpoint_takes_nothing_but_weights_from_its_external_backbone(
+    tiny_config, external_backbone, tmp_path
+):
+    model, tokenizer = build_model(_external(tiny_config, external_backbone))
+    save_checkpoint(tmp_path / "out", model, tokenizer, name="mini", licence="Apache-2.0")
+    before = load_checkpoint(tmp_path / "out").fingerprint
+
+    for file in ("config.json", "tokenizer.json"):
+        (find_external(external_backbone.external) / file).unlink()
+
+    assert load_checkpoint(tmp_path / "out").fingerprint == before
 
 
 def test_the_same_seed_gives_the_same_model_and_leaves_the_global_state_alone(tiny_config, external_backbone):

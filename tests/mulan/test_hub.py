@@ -13,7 +13,7 @@ import pytest
 
 from data.errors import CheckpointError
 from mulan.checkpoint import load_checkpoint
-from mulan.hub import resolve
+from mulan.hub import find_external, resolve
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MULAN, MUQ, TEXT = "OpenMuQ/MuQ-MuLan-tiny", "OpenMuQ/MuQ-tiny", "xlm-roberta-tiny"
@@ -100,6 +100,7 @@ def test_of_a_published_model_one_weights_file_is_downloaded_and_not_three(hub, 
     loaded = load_checkpoint(resolve(f"hub:{MULAN}"))
 
     assert loaded.fingerprint == load_checkpoint(published_checkpoint).fingerprint
+    assert loaded.name == "MuQ-MuLan-tiny"
     assert sorted(hub.fetched) == [
         f"{MULAN}/config.json",
         f"{MULAN}/pytorch_model.bin",
@@ -121,6 +122,27 @@ def test_safetensors_are_preferred_to_a_pickle(hub, tiny_checkpoint):
         "someone/tiny/model.safetensors",
         "someone/tiny/tokenizer.json",
     ]
+
+
+def test_a_config_of_the_hub_that_is_no_json_is_named(hub):
+    (hub.root / "someone" / "odd").mkdir(parents=True)
+    (hub.root / "someone" / "odd" / "config.json").write_text('not "format"')
+    (hub.root / "someone" / "odd" / "model.safetensors").write_bytes(b"never read")
+
+    with pytest.raises(CheckpointError, match=r"config\.json: is no JSON"):
+        resolve("hub:someone/odd")
+
+
+def test_an_external_backbone_that_is_not_installed_comes_from_one_commit_of_the_hub(hub, external_backbone):
+    installed = find_external(external_backbone.external)
+    shutil.copytree(installed, hub.root / "someone" / "text")
+    asked = {"package": "not_installed/model", "hub": "someone/text"}
+
+    folder = find_external(external_backbone.external.model_copy(update=asked))
+
+    assert folder.name == COMMIT
+    assert sorted(hub.fetched) == [f"someone/text/{path.name}" for path in sorted(installed.iterdir())]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in installed.iterdir())
 
 
 def test_what_was_downloaded_once_is_found_without_a_network(hub, published_checkpoint, monkeypatch):

@@ -23,11 +23,22 @@ def test_an_explicit_choice_is_kept_and_said():
 )
 def test_auto_precision_on_a_cpu_follows_its_instructions(monkeypatch, amx, avx512, precision, reason):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     runtime = choose_runtime()
     assert runtime.precision == precision
     assert reason in runtime.reason
+
+
+def test_auto_takes_an_apple_gpu_in_float32(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+
+    runtime = choose_runtime()
+
+    assert (runtime.device.type, runtime.precision) == ("mps", "float32")
+    assert runtime.reason == "auto-detected Apple GPU; float32 because mps here has no fast bfloat16"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
@@ -37,8 +48,9 @@ def test_a_missing_gpu_is_an_error_not_a_fallback():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ConfigError, match="device 'gpu' cannot be used here"):
-        choose_runtime("gpu")
+    for device in ("gpu", "meta", "xpu:0", ""):
+        with pytest.raises(ConfigError, match=f"^device '{device}' is unknown; use 'auto', 'cpu', 'cuda' or 'mps'$"):
+            choose_runtime(device)
     with pytest.raises(ConfigError, match="precision 'half' is unknown"):
         choose_runtime("cpu", "half")
 

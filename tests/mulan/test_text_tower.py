@@ -1,9 +1,12 @@
 """Tokens and the text tower: padding, truncation, frozen backbones. Run: pytest tests/mulan/test_text_tower.py"""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from mulan.checkpoint import load_checkpoint
+from mulan.encoder import load_encoder
 from mulan.layers import masked_mean
 from mulan.text_tower import TextBackboneConfig, TextTower, TextTowerConfig
 from mulan.tokenizer import TruncatedTextWarning
@@ -41,6 +44,15 @@ def test_a_text_over_the_limit_is_cut_with_a_warning_and_keeps_its_closing_token
         rows = tokenizer.encode(["piano", "piano " * 20])
 
     assert rows[1] == [2, *[8] * 14, 3]
+
+
+def test_the_warning_points_at_the_line_that_gave_the_encoder_its_texts(tiny_checkpoint):
+    encoder = load_encoder(f"local:{tiny_checkpoint}", device="cpu")
+
+    with pytest.warns(TruncatedTextWarning) as caught:
+        encoder.encode_text(["piano " * 20])
+
+    assert [Path(warning.filename).name for warning in caught] == ["test_text_tower.py"]
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\n\t"])
