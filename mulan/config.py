@@ -56,7 +56,10 @@ def _problem(kind: type[StrictModel], problem: Any) -> str:
         return f"unknown key {key!r}; {remedy}"
     if problem["type"] == "missing":
         return f"key {key!r} is missing"
-    return f"{key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":  # one of our own checks, which names keys and values itself
+        return f"{key}: {message}" if key else message
+    return f"{key} = {problem['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def _keys_beside(kind: type[StrictModel], location: list[str]) -> list[str]:

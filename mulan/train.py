@@ -6,18 +6,19 @@
 same command resumes) and model/ (the trained model, loadable as local:out/model).
 """
 
+import itertools
 import json
 import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch.utils.data import DataLoader
 
 from data.errors import ConfigError, ManifestError
@@ -34,13 +35,17 @@ OnStep = Callable[[Mapping[str, Any]], None]
 
 
 class TrainConfig(StrictModel):
-    """Everything that decides a training run besides the music."""
+    """Everything that decides a training run besides the music.
+
+    `restarts` are the steps at which the learning rate's warm-up and cosine begin anew.
+    """
 
     model: MuLanConfig
     name: str
     licence: str
     seed: int = Field(ge=0)
     steps: int = Field(gt=0)
+    restarts: tuple[int, ...] = ()
     batch_size: int = Field(gt=1)
     learning_rate: float = Field(gt=0)
     warmup_steps: int = Field(ge=0)
@@ -50,6 +55,16 @@ class TrainConfig(StrictModel):
     loader_workers: int = Field(ge=0)
     log_every: int = Field(gt=0)
     save_every: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        borders = [0, *self.restarts, self.steps]
+        if any(later - earlier <= self.warmup_steps for earlier, later in itertools.pairwise(borders)):
+            raise ValueError(
+                f"restarts {list(self.restarts)} must rise between 0 and steps ({self.steps}), each more than"
+                f" warmup_steps ({self.warmup_steps}) from the next"
+            )
+        return self
 
 
 def read_train_config(path: Path) -> TrainConfig:
@@ -137,10 +152,12 @@ def _optimizer(model: MuLan, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def _learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
+    """Linear warm-up, then a cosine to zero; and again from each of the restarts (SGDR, arXiv:1608.03983)."""
+    borders = [0, *config.restarts, config.steps]
+    first, last = next((a, b) for a, b in itertools.pairwise(borders) if step < b or b == config.steps)
+    if step < first + config.warmup_steps:
+        return (step - first + 1) / config.warmup_steps
+    progress = (step - first - config.warmup_steps) / max(last - first - config.warmup_steps, 1)
     return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 

@@ -1,6 +1,7 @@
 """Training on tiny towers: it learns, it resumes, it refuses what is wrong. Run: pytest tests/mulan/test_train.py."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from data.manifest import Track, write_manifest
 from mulan import ConfigError, ManifestError, load_encoder
 from mulan.config import parse_config
-from mulan.train import TrainConfig, read_train_config, train
+from mulan.train import TrainConfig, _learning_rate_factor, read_train_config, train
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 RATE = 24_000
@@ -122,6 +123,20 @@ def test_fewer_tracks_than_a_batch_are_refused(config, manifest, tmp_path):
     large = config.model_copy(update={"batch_size": 64})
     with pytest.raises(ManifestError, match=r"8 training tracks; batch_size is 64"):
         train(large, manifest=manifest, out=tmp_path / "run", on_step=lambda record: None)
+
+
+def test_the_learning_rate_warms_up_falls_to_zero_and_starts_anew_at_a_restart(config):
+    config = config.model_copy(update={"steps": 24, "warmup_steps": 2, "restarts": (10,)})
+    factors = [_learning_rate_factor(step, config) for step in range(24)]
+    assert factors[:3] == factors[10:13] == [0.5, 1.0, 1.0]
+    assert factors[6] == pytest.approx(0.5)  # half of the cosine's eight steps
+    assert factors[17] == pytest.approx(0.5 * (1 + math.cos(math.pi * 5 / 12)))
+    assert _learning_rate_factor(24, config) == pytest.approx(0)
+
+
+def test_restarts_out_of_order_are_refused(config):
+    with pytest.raises(ConfigError, match=r"^x: restarts \[10, 11\] must rise between 0 and steps \(24\)"):
+        parse_config(TrainConfig, {**dict(config), "restarts": (10, 11)}, where="x")
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "train").glob("*.toml")), ids=lambda path: path.name)
