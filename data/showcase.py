@@ -14,7 +14,7 @@ from data.facts import Facts
 from data.manifest import MANIFEST_NAME, Track, write_manifest
 from data.render import SAMPLE_RATE, TRAINING_SOUNDFONTS, level_db, render_waveform
 
-SEED = 2026
+SEED = 2027
 CLIPS_OF_EACH = 2
 CLIP_SECONDS = 15.0
 LONGEST_SECONDS = 20.0
