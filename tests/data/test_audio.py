@@ -151,7 +151,7 @@ def test_an_unreadable_file_is_refused_with_the_system_s_reason(tmp_path, monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", deny)  # chmod does not stop root, who may run this
-    assert refusal(path) == "found a file that cannot be opened (Permission denied); check its permissions"
+    assert refusal(path) == "found a file that cannot be opened (Permission denied); check its name and permissions"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
