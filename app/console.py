@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-_results = Console(highlight=False)
+# Where nobody watches, lines are not folded at a terminal's width.
+_results = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 _notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
