@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+SECONDS_PER_LINE = 60.0  # of a long build whose output goes into a log
 # Where nobody watches, lines are not folded at a terminal's width.
 _results = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 _notes = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -56,15 +57,21 @@ def progress(verb: str, *, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def build_progress() -> Iterator[Callable[[Any], None]]:
-    """A bar for index building: tracks done, tracks a second, hours of music a minute, time left."""
+    """A bar for index building, with rate and time left; where stderr is no terminal, a line every minute."""
     columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeRemainingColumn(), console=_notes, disable=not _notes.is_terminal) as bar:
         task = bar.add_task("embedding", total=None, rate="")
+        next_line = SECONDS_PER_LINE
 
         def show(state: Any) -> None:
+            nonlocal next_line
             elapsed = max(state.elapsed, 1e-9)
             rate = f"{state.done / elapsed:.1f} tracks/s, {state.audio_seconds / elapsed:.0f}x real time"
             bar.update(task, total=state.total, completed=state.done, rate=rate)
+            if bar.disable and elapsed >= next_line:
+                minutes = elapsed * (state.total - state.done) / max(state.done, 1) / 60
+                note(f"{state.done:,} of {state.total:,} files, {rate}, about {minutes:.0f} min left")
+                next_line = elapsed + SECONDS_PER_LINE
 
         yield show
 

@@ -6,8 +6,10 @@ import re
 import numpy as np
 import pytest
 
+from app import console
 from app.cli import main
 from app.demo import DEMO_LIBRARY
+from indexing.build import Progress
 
 
 @pytest.fixture
@@ -73,6 +75,16 @@ def test_an_index_is_built_once_and_then_brought_up_to_date(run, clips, tmp_path
     assert code == 0
     assert "2 tracks (1 embedded, 1 unchanged, 0 removed)" in err
     assert re.search(r"^skipping .*broken\.flac: ", err, re.MULTILINE)
+
+
+def test_a_long_build_writes_lines_with_rate_and_time_left_into_a_log(capsys):
+    with console.build_progress() as show:
+        for done, elapsed in ((1, 30.0), (2, 60.0), (3, 61.0), (8, 180.0)):
+            show(Progress(done=done, total=10, skipped=0, audio_seconds=done * 600.0, elapsed=elapsed))
+    assert capsys.readouterr().err.splitlines() == [
+        "2 of 10 files, 0.0 tracks/s, 20x real time, about 4 min left",
+        "8 of 10 files, 0.0 tracks/s, 27x real time, about 1 min left",
+    ]
 
 
 def test_tags_are_scored_best_first(run, clips):
