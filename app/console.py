@@ -42,8 +42,7 @@ def summarise_skipped(skipped: int, total: int) -> None:
 @contextmanager
 def progress(verb: str, *, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr with count, rate and time left; silent when stderr is no terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=_notes, disable=not _notes.is_terminal) as bar:
+    with _bar() as bar:
         task = bar.add_task(verb, total=total, rate="")
         started = time.monotonic()
 
@@ -58,8 +57,7 @@ def progress(verb: str, *, total: int) -> Iterator[Callable[[int], None]]:
 @contextmanager
 def build_progress() -> Iterator[Callable[[Any], None]]:
     """A bar for index building, with rate and time left; where stderr is no terminal, a line every minute."""
-    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=_notes, disable=not _notes.is_terminal) as bar:
+    with _bar() as bar:
         task = bar.add_task("embedding", total=None, rate="")
         next_line = SECONDS_PER_LINE
 
@@ -135,6 +133,12 @@ def print_tag_evaluation(result: Any) -> None:
         f"macro ROC-AUC {result.roc_auc:.3f} (95 % {low:.3f}–{high:.3f}), macro AP {result.pr_auc:.3f},"
         f" {len(result.per_tag)} tags, {result.tracks} tracks (split: {', '.join(result.splits)})"
     )
+
+
+def _bar() -> Progress:
+    """Description, bar, count, rate and time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    return Progress(*columns, TimeRemainingColumn(), console=_notes, disable=not _notes.is_terminal)
 
 
 def _printable(path: Path) -> str:
