@@ -14,7 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
-from app import console
+from app import bench, console, corpus
+from app.training import train
 from data.errors import MulanError
 
 DEFAULT_MODEL = "mulan-mini"
@@ -49,10 +50,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 index_app = typer.Typer(help="Build the index of a music folder.", no_args_is_help=True)
-data_app = typer.Typer(help="Compose and render captioned music of our own.", no_args_is_help=True)
-train_app = typer.Typer(help="Train a model on captioned music.", no_args_is_help=True)
 eval_app = typer.Typer(help="Measure a model.", no_args_is_help=True)
-for name, group in (("index", index_app), ("data", data_app), ("train", train_app), ("eval", eval_app)):
+for name, group in (("index", index_app), ("data", corpus.app), ("eval", eval_app), ("bench", bench.app)):
     app.add_typer(group, name=name)
 
 
@@ -212,50 +211,7 @@ def serve(
     serve_page(_service(index, device, precision, model), host=host, port=port)
 
 
-@data_app.command("render")
-def data_render(
-    out: Annotated[Path, typer.Argument(help="The folder to write audio and manifest.jsonl to.")],
-    pieces: Annotated[int, typer.Option(min=1, help="Number of pieces.")],
-    seed: Annotated[int, typer.Option(help="Same seed, same music.")] = 1,
-    heldout: Annotated[bool, typer.Option("--heldout", help="The held-out compositions in the held-out font.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Pieces rendered at once.")] = 1,
-) -> None:
-    """Compose captioned music and render it with fluidsynth; run again, it goes on where it stopped.
-
-    Example: mulan data render corpus --pieces 4000
-    """
-    from data.render import render_corpus
-
-    with console.progress("rendering", total=pieces) as advance:
-        render_corpus(out, pieces=pieces, seed=seed, heldout=heldout, workers=workers, on_piece=lambda: advance(1))
-    console.note(f"{out / 'manifest.jsonl'} lists them")
-
-
-@data_app.command("demo")
-def data_demo(out: Annotated[Path, typer.Argument(help="The folder to write the clips to.")]) -> None:
-    """Compose, render and encode the demo library, the same each time.
-
-    Example: mulan data demo data/demo
-    """
-    from data.showcase import render_demo
-
-    console.note(f"{len(render_demo(out))} clips in {out}")
-
-
-@train_app.command("mulan")
-def train_mulan(
-    config: Annotated[Path, typer.Argument(help="A TOML file such as configs/train/mulan-mini.toml.")],
-    manifest: Annotated[Path, typer.Option(help="The captioned tracks, JSON Lines.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints, the log and the final model.")],
-) -> None:
-    """Train both towers contrastively; run again, it resumes from its last checkpoint.
-
-    Example: mulan train mulan configs/train/mulan-mini.toml --manifest corpus/manifest.jsonl --out run
-    """
-    from mulan.train import read_train_config, train
-
-    folder = train(read_train_config(config), manifest=manifest, out=out, on_step=console.training_line)
-    console.note(f"trained model in {folder}; load it with local:{folder}")
+app.command()(train)
 
 
 @eval_app.command("tags")

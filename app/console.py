@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -42,7 +50,7 @@ def summarise_skipped(skipped: int, total: int) -> None:
 @contextmanager
 def progress(verb: str, *, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr with count, rate and time left; silent when stderr is no terminal."""
-    with _bar() as bar:
+    with _bar(TimeRemainingColumn()) as bar:
         task = bar.add_task(verb, total=total, rate="")
         started = time.monotonic()
 
@@ -57,7 +65,7 @@ def progress(verb: str, *, total: int) -> Iterator[Callable[[int], None]]:
 @contextmanager
 def build_progress() -> Iterator[Callable[[Any], None]]:
     """A bar for index building, with rate and time left; where stderr is no terminal, a line every minute."""
-    with _bar() as bar:
+    with _bar(TimeRemainingColumn()) as bar:
         task = bar.add_task("embedding", total=None, rate="")
         next_line = SECONDS_PER_LINE
 
@@ -83,13 +91,83 @@ def summarise_build(report: Any, index: Path) -> None:
     )
 
 
-def training_line(record: Mapping[str, Any]) -> None:
-    """One line of training progress."""
-    note(
-        "  ".join(
-            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in record.items()
-        )
+@contextmanager
+def training_progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A bar for training, with loss, speed and time left; where stderr is no terminal, a line for each record."""
+    with _bar() as bar:
+        task: TaskID | None = None
+
+        def show(record: Mapping[str, Any]) -> None:
+            nonlocal task
+            if bar.disable or "loss" not in record:  # a validation
+                note(_record_line(record))
+                return
+            if task is None:
+                task = bar.add_task("training", total=record["steps"], rate="")
+            bar.update(task, completed=record["step"], rate=_training_rate(record))
+
+        yield show
+
+
+def _record_line(record: Mapping[str, Any]) -> str:
+    shown = {key: value for key, value in record.items() if key not in {"step", "steps"}}
+    pairs = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items())
+    return "  ".join([f"step {record['step']:,} of {record['steps']:,}", *pairs])
+
+
+def _training_rate(record: Mapping[str, Any]) -> str:
+    utilisation = f", MFU {record['mfu']:.0%}" if "mfu" in record else ""
+    left = record["eta_minutes"]
+    return (
+        f"loss {record['loss']:.4g}, lr {record['learning_rate']:.2g}, {record['samples_per_second']:.4g} clips/s"
+        f"{utilisation}, {_duration(left / 60)} left"
     )
+
+
+def print_estimate(estimate: Any) -> None:
+    """What a run would take: parameters by part, memory, operations and time."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("part", "parameters", "trained"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for part in estimate.parts:
+        table.add_row(Text(part.name), f"{part.parameters:,}", f"{part.trained:,}")
+    totals = (sum(part.parameters for part in estimate.parts), sum(part.trained for part in estimate.parts))
+    table.add_row("all", *(f"{total:,}" for total in totals))
+    _results.print(table)
+    _results.print(
+        f"memory of a process {_gigabytes(estimate.memory)}: weights {_gigabytes(estimate.weights)}, gradients"
+        f" {_gigabytes(estimate.gradients)}, optimiser {_gigabytes(estimate.optimizer)}, activations"
+        f" {_gigabytes(estimate.activations)}"
+    )
+    source = "measured" if estimate.is_measured else "from the measured peak and an assumed utilisation"
+    _results.print(
+        f"a step {estimate.flops / 1e12:.3g} TFLOP, {estimate.step_seconds:.3g} s a process ({source}),"
+        f" {estimate.steps:,} steps {_duration(estimate.hours)}; reading audio and communication not included"
+    )
+
+
+def print_training_comparison(comparison: Any) -> None:
+    """Both ways of training side by side."""
+    _results.print(
+        f"MuQ of {comparison.parameters:,} parameters, forward, backward and AdamW in {comparison.precision}"
+    )
+    for name, speed in (("naive loop", comparison.naive), ("mulan", comparison.ours)):
+        _results.print(
+            f"{name:<10}  {speed.clips_per_second:6.2f} windows/s  {speed.page_faults_per_clip:10,.0f} page faults"
+            f" a window  {_gigabytes(speed.peak_bytes)} at most"
+        )
+    _results.print(f"ratio {comparison.ratio:.2f}")
+
+
+def print_students(summary: Sequence[tuple[str, Mapping[str, tuple[float, float]]]]) -> None:
+    """A row for each teacher: mean and standard deviation over seeds of every measure."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("teacher")
+    for measure in summary[0][1]:
+        table.add_column(measure, justify="right")
+    for teacher, measures in summary:
+        table.add_row(Text(teacher), *(f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in measures.values()))
+    _results.print(table)
 
 
 def print_hits(hits: Sequence[Any]) -> None:
@@ -135,10 +213,18 @@ def print_tag_evaluation(result: Any) -> None:
     )
 
 
-def _bar() -> Progress:
-    """Description, bar, count, rate and time left."""
+def _bar(*more: ProgressColumn) -> Progress:
+    """Description, bar, count, rate and what else is asked for."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    return Progress(*columns, TimeRemainingColumn(), console=_notes, disable=not _notes.is_terminal)
+    return Progress(*columns, *more, console=_notes, disable=not _notes.is_terminal)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.3g} GB"
+
+
+def _duration(hours: float) -> str:
+    return f"{hours * 60:.3g} min" if hours < 2 else f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} days"
 
 
 def _printable(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Reads any audio file as mono float32 at the rate asked for, in bounded memory.
 
+The file may also lie inside a tar: where a path is asked for, a `data.tar.TarMember` will do.
 A file that cannot be used raises AudioError, one line: `PATH: found …; what to do`. A file that is cut short or
 partly damaged is used as far as it can be read, and one warning says how far.
 """
@@ -7,18 +8,18 @@ partly damaged is used as far as it can be read, and one warning says how far.
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
-from os import PathLike
 
 import numpy as np
 import soxr
 
-from data.decode import AudioInfo, Block, Ending, audio_error, read_blocks, read_info
+from data.decode import AudioInfo, AudioPath, Block, Ending, audio_error, read_blocks, read_info
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "MIN_SECONDS",
     "SILENCE_PEAK",
     "AudioInfo",
+    "AudioPath",
     "load_audio",
     "probe",
     "resample",
@@ -47,7 +48,7 @@ _LOWEST_RATE, _HIGHEST_RATE = 1_000, 768_000
 _CHUNK_SAMPLES = 65_536
 
 
-def probe(path: str | PathLike[str]) -> AudioInfo:
+def probe(path: AudioPath) -> AudioInfo:
     """Rate, channels and length of a file, from its headers only.
 
     Raises:
@@ -56,7 +57,7 @@ def probe(path: str | PathLike[str]) -> AudioInfo:
     return read_info(path)
 
 
-def stream_audio(path: str | PathLike[str], *, sample_rate: int) -> Iterator[np.ndarray]:
+def stream_audio(path: AudioPath, *, sample_rate: int) -> Iterator[np.ndarray]:
     """Yield a whole file as blocks of mono float32 [s] at `sample_rate`; channels are averaged.
 
     Memory does not grow with the file. The blocks, joined, are what one resampling of the whole would give.
@@ -68,9 +69,7 @@ def stream_audio(path: str | PathLike[str], *, sample_rate: int) -> Iterator[np.
     return _resampled(_audible(path, _finite(path)), sample_rate)
 
 
-def load_audio(
-    path: str | PathLike[str], *, sample_rate: int, start: float = 0.0, seconds: float | None = None
-) -> np.ndarray:
+def load_audio(path: AudioPath, *, sample_rate: int, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
     """A file, or an excerpt of it, as mono float32 [s] at `sample_rate`.
 
     An excerpt may be silent, and shorter than asked for at the end of the file. Wav, flac, ogg and their kin are
@@ -110,7 +109,7 @@ def resample(waveform: np.ndarray, *, source_rate: int, sample_rate: int) -> np.
     return resampled
 
 
-def _finite(path: str | PathLike[str], start: float = 0.0) -> Iterator[Block]:
+def _finite(path: AudioPath, start: float = 0.0) -> Iterator[Block]:
     """Blocks from `start` seconds on, free of NaN; at their end, warns if there were fewer than promised."""
     ending = Ending()
     seconds = start
@@ -126,7 +125,7 @@ def _finite(path: str | PathLike[str], start: float = 0.0) -> Iterator[Block]:
         _warn_of_loss(path, seconds, ending)
 
 
-def _warn_of_loss(path: str | PathLike[str], seconds: float, ending: Ending) -> None:
+def _warn_of_loss(path: AudioPath, seconds: float, ending: Ending) -> None:
     promised = ending.promised_seconds or 0.0
     # Encoders pad, and round the length that they state: these are not losses.
     if promised - seconds > max(0.5, 0.01 * promised):
@@ -135,7 +134,7 @@ def _warn_of_loss(path: str | PathLike[str], seconds: float, ending: Ending) -> 
         logger.warning("%s: is damaged (%s): %.1f s could be read; using them", path, ending.fault, seconds)
 
 
-def _audible(path: str | PathLike[str], blocks: Iterable[Block]) -> Iterator[Block]:
+def _audible(path: AudioPath, blocks: Iterable[Block]) -> Iterator[Block]:
     """The same blocks; at their end, refuses what is too short or too quiet to be a track."""
     seconds = peak = 0.0
     for block in blocks:

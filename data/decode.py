@@ -7,18 +7,23 @@ remarks to stderr and cannot be silenced.
 """
 
 import contextlib
+import io
 import re
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 import av
 import numpy as np
 import soundfile
 
 from data.errors import AudioError
+from data.tar import TarMember, open_member
+
+AudioPath: TypeAlias = str | PathLike[str] | TarMember
 
 # wav, wav over 4 GB, Sony wave64, flac, ogg (vorbis, opus), aiff, caf, au
 _SOUNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b"caff", b".snd")
@@ -63,13 +68,13 @@ class Ending:
     fault: str | None = None
 
 
-def audio_error(path: str | PathLike[str], found: str, remedy: str) -> AudioError:
+def audio_error(path: AudioPath, found: str, remedy: str) -> AudioError:
     """An AudioError of one line, even where the file's name holds line breaks or is not valid text."""
     line = f"{path}: {found}; {remedy}"
     return AudioError("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line))
 
 
-def read_info(path: str | PathLike[str]) -> AudioInfo:
+def read_info(path: AudioPath) -> AudioInfo:
     """Rate, channels and length from the file's headers; AudioError if it is not audio."""
     with _open_file(path) as file:
         if _is_for_soundfile(file):
@@ -85,7 +90,7 @@ def read_info(path: str | PathLike[str]) -> AudioInfo:
             )
 
 
-def read_blocks(path: str | PathLike[str], start: float, ending: Ending) -> Iterator[Block]:
+def read_blocks(path: AudioPath, start: float, ending: Ending) -> Iterator[Block]:
     """Yield the file's blocks from `start` seconds on; `ending` is complete once they are exhausted.
 
     libsndfile is asked first where it is the one to ask. If it fails before its first block, FFmpeg starts from
@@ -108,16 +113,10 @@ def read_blocks(path: str | PathLike[str], start: float, ending: Ending) -> Iter
 
 
 @contextlib.contextmanager
-def _open_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
+def _open_file(path: AudioPath) -> Iterator[BinaryIO]:
     """The file, opened and not empty, at its beginning."""
-    path = Path(path)
     try:
-        if path.is_dir():
-            raise audio_error(path, "found a directory", "give an audio file")
-        if path.exists() and not path.is_file():
-            raise audio_error(path, "found a device, pipe or socket", "give an audio file")
-        # Unbuffered: libsndfile reads the same descriptor, and must find it where we left it.
-        file = path.open("rb", buffering=0)
+        file = _open_member(path) if isinstance(path, TarMember) else _open_plain(Path(path))
     except FileNotFoundError as error:
         raise audio_error(path, "found no such file", "give the path of an audio file") from error
     except OSError as error:
@@ -130,6 +129,24 @@ def _open_file(path: str | PathLike[str]) -> Iterator[BinaryIO]:
         yield file
 
 
+def _open_plain(path: Path) -> BinaryIO:
+    if path.is_dir():
+        raise audio_error(path, "found a directory", "give an audio file")
+    if path.exists() and not path.is_file():
+        raise audio_error(path, "found a device, pipe or socket", "give an audio file")
+    # Unbuffered: libsndfile reads the same descriptor, and must find it where we left it.
+    return path.open("rb", buffering=0)
+
+
+def _open_member(member: TarMember) -> BinaryIO:
+    try:
+        return open_member(member)
+    except tarfile.TarError as error:
+        raise audio_error(member, f"found a tar that cannot be read ({error})", "give a whole, plain tar") from error
+    except KeyError as error:
+        raise audio_error(member, "found no such file in the tar", "make the manifest from this tar") from error
+
+
 def _is_for_soundfile(file: BinaryIO) -> bool:
     magic = file.read(4)
     file.seek(0)
@@ -137,8 +154,9 @@ def _is_for_soundfile(file: BinaryIO) -> bool:
 
 
 def _open_soundfile(file: BinaryIO) -> soundfile.SoundFile:
-    # By descriptor: given a name, libsndfile would let its suffix decide.
-    sound = soundfile.SoundFile(file.fileno(), closefd=False)
+    # By descriptor: given a name, libsndfile would let its suffix decide. What lies inside a tar has none of its own.
+    handle = file.fileno() if isinstance(file, io.FileIO) else file
+    sound = soundfile.SoundFile(handle, closefd=False)
     # A wav or flac written to a pipe states no length: libsndfile gives 0 or its largest number, and reads it
     # not at all or not to its end.
     states_length = 0 < sound.frames < 2**62
@@ -181,9 +199,7 @@ def _soundfile_blocks(file: BinaryIO, start: float, ending: Ending) -> Iterator[
 
 
 @contextlib.contextmanager
-def _open_ffmpeg(
-    path: str | PathLike[str], file: BinaryIO
-) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
+def _open_ffmpeg(path: AudioPath, file: BinaryIO) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
     """The container and its main audio stream."""
     file.seek(0)
     options = {"format_whitelist": _FFMPEG_FORMATS}
@@ -218,7 +234,7 @@ def _ffmpeg_promise(container: av.container.InputContainer, stream: av.AudioStre
     return _ffmpeg_seconds(container, stream) if is_stated else None
 
 
-def _ffmpeg_blocks(path: str | PathLike[str], file: BinaryIO, *, start: float, ending: Ending) -> Iterator[Block]:
+def _ffmpeg_blocks(path: AudioPath, file: BinaryIO, *, start: float, ending: Ending) -> Iterator[Block]:
     with _open_ffmpeg(path, file) as (container, stream):
         ending.promised_seconds = _ffmpeg_promise(container, stream)
         seconds = 0.0

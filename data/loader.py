@@ -1,127 +1,176 @@
-"""Captioned tracks → training batches: seeded crops and texts, with the pairs that are no true negatives marked."""
+"""Tracks → training batches that depend on nothing but the seed: not on workers, processes or interruptions.
 
-import hashlib
-from collections.abc import Sequence
+A file that cannot be read is never replaced by silence: another track takes its row, and the batch says so.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
-from data.audio import load_audio
-from data.captions import claimed_tags
-from data.manifest import Track
+from data.errors import AudioError, ManifestError, MulanError
+from data.examples import CaptionedClips, ClipKey, Clips, Example, Skipped, seeded_generator, track_source
+from data.negatives import PairLabels, true_negatives
 
-CAPTION_SHARE = 0.5  # the other texts are shuffled tag lists, the mix of MuQ-MuLan's recipe (reference.md §2.4)
-LIST_LENGTHS = (1, 2, 3, 4)
-LIST_LENGTH_SHARES = (0.5, 0.25, 0.15, 0.1)  # half of them bare tags, which is how zero-shot tagging asks
+__all__ = [
+    "Batch",
+    "CaptionedClips",
+    "ClipKey",
+    "Clips",
+    "PairLabels",
+    "Skipped",
+    "batches",
+    "centred_batches",
+    "seeded_generator",
+    "track_source",
+    "true_negatives",
+]
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """b captioned clips.
+    """b clips: one process's rows of a global batch.
 
     Attributes:
         waveforms: float32 [b, s].
-        texts: b strings.
-        claims: float32 [b, v]: the tags of the vocabulary that each text states.
-        absent: float32 [b, v]: the tags known to be false of each clip.
+        keys: b tracks and starts.
+        labels: b, for `true_negatives`.
+        texts: b strings, empty for clips without captions.
+        blanked: bool [b, bands, frames], the SpecAugment mask: true where the mel is to be blanked; None without one.
+        skipped: the files that could not be read, each time that one was met.
     """
 
     waveforms: torch.Tensor
-    texts: list[str]
-    claims: torch.Tensor
-    absent: torch.Tensor
+    keys: tuple[ClipKey, ...]
+    labels: tuple[PairLabels, ...]
+    texts: tuple[str, ...]
+    blanked: torch.Tensor | None
+    skipped: tuple[Skipped, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """One captioned clip: waveform float32 [s], its text, claims and absent tags float32 [v]."""
+def batches(
+    clips: Clips, *, batch_size: int, first_step: int, steps: int, rank: int = 0, world: int = 1, workers: int = 0
+) -> Iterator[tuple[int, Batch]]:
+    """Give the steps from `first_step` up to `steps`, each with one process's rows of its batch.
 
-    waveform: np.ndarray
-    text: str
-    claims: np.ndarray
-    absent: np.ndarray
-
-
-class CaptionedClips(Dataset[Example]):
-    """A random crop and a random text of each track; both are functions of (seed, epoch, track id) alone.
-
-    So the same seed gives the same batches whatever the number of workers, and a resumed run sees what the
-    interrupted one would have seen.
+    The global batch of a step is a function of (seed, step) alone; process `rank` of `world` gets its rows
+    [rank * b / world, (rank + 1) * b / world). Incomplete last batches of an epoch are dropped. Where a file cannot be
+    read, its row goes to the next in the epoch's order after the batch.
 
     Args:
-        tracks: with captions or tags.
-        sample_rate: of the crops, in Hz.
-        clip_seconds: length of a crop; shorter tracks are tiled.
+        batch_size: rows over all processes.
+        workers: processes that read ahead, the same ones over all epochs; 0 reads in this one.
+
+    Raises:
+        ManifestError: fewer tracks than one batch, or a shard cannot be fetched.
+        AudioError: no file can be read for a row.
+        ValueError: batch_size is no multiple of world.
     """
-
-    def __init__(self, tracks: Sequence[Track], *, sample_rate: int, clip_seconds: float, seed: int) -> None:
-        self.tracks = list(tracks)
-        self.vocabulary = sorted({tag for track in tracks for tag in track.tags})
-        self.epoch = 0
-        self._column = {tag: column for column, tag in enumerate(self.vocabulary)}
-        self._sample_rate, self._clip_seconds, self._seed = sample_rate, clip_seconds, seed
-
-    def __len__(self) -> int:
-        return len(self.tracks)
-
-    def __getitem__(self, number: int) -> Example:
-        track = self.tracks[number]
-        rng = seeded_generator(self._seed, self.epoch, track.id)
-        waveform = self._crop(track, rng)
-        text, claims = draw_text(track, rng)
-        absent = [tag for tag in self.vocabulary if track.has(tag) is False]
-        return Example(waveform=waveform, text=text, claims=self._row(claims), absent=self._row(absent))
-
-    def order(self, epoch: int) -> list[int]:
-        """The order of the tracks in an epoch: a permutation that depends on (seed, epoch) alone."""
-        return [int(i) for i in seeded_generator(self._seed, epoch, "order").permutation(len(self.tracks))]
-
-    def _crop(self, track: Track, rng: np.random.Generator) -> np.ndarray:
-        latest = max(track.seconds - self._clip_seconds, 0.0)
-        start = float(rng.uniform(0, latest))
-        crop = load_audio(track.path, sample_rate=self._sample_rate, start=start, seconds=self._clip_seconds)
-        return np.resize(crop, round(self._clip_seconds * self._sample_rate))  # tiles what is short
-
-    def _row(self, tags: Sequence[str]) -> np.ndarray:
-        row = np.zeros(len(self.vocabulary), np.float32)
-        row[[self._column[tag] for tag in tags]] = 1
-        return row
+    if batch_size % world:
+        raise ValueError(f"batch_size is {batch_size}; must be a multiple of the number of processes, {world}")
+    if len(clips) < batch_size:
+        raise ManifestError(f"found {len(clips)} tracks; batch_size is {batch_size}, and a batch has each once at most")
+    rows = range(rank * batch_size // world, (rank + 1) * batch_size // world)
+    numbers = range(first_step, steps)
+    yield from zip(numbers, _read_ahead(_Steps(clips, batch_size, rows), numbers, workers), strict=True)
 
 
-def draw_text(track: Track, rng: np.random.Generator) -> tuple[str, Sequence[str]]:
-    """One of the track's captions, or a short list of its tags, shuffled; and the tags that the text claims."""
-    if track.captions and (not track.tags or rng.random() < CAPTION_SHARE):
-        caption = track.captions[rng.integers(len(track.captions))]
-        return caption, claimed_tags(caption, track.tags)
-    wanted = min(int(rng.choice(LIST_LENGTHS, p=LIST_LENGTH_SHARES)), len(track.tags))
-    tags = [track.tags[i] for i in rng.permutation(len(track.tags))[:wanted]]
-    return ", ".join(tags), tags
+def centred_batches(clips: Clips, *, batch_size: int, workers: int = 0) -> Iterator[Batch]:
+    """Every track once, in order, as the fixed clip in its middle without augmentation; for validation.
+
+    What cannot be read is left out, logged and reported, so a batch may have fewer rows than batch_size, even none.
+
+    Raises:
+        ManifestError: a shard cannot be fetched.
+    """
+    firsts = range(0, len(clips), batch_size)
+    for batch in _read_ahead(_Centres(clips, batch_size), firsts, workers):
+        for path, reason in batch.skipped:
+            logger.warning("skipping %s: %s", path, reason)
+        yield batch
 
 
-def collate(examples: Sequence[Example]) -> Batch:
-    """Stack examples into a batch."""
-    return Batch(
-        waveforms=torch.from_numpy(np.stack([example.waveform for example in examples])),
-        texts=[example.text for example in examples],
-        claims=torch.from_numpy(np.stack([example.claims for example in examples])),
-        absent=torch.from_numpy(np.stack([example.absent for example in examples])),
+class _Steps(Dataset[Batch | MulanError]):
+    """A process's rows of the batch of every step."""
+
+    def __init__(self, clips: Clips, batch_size: int, rows: range) -> None:
+        self._clips, self._batch_size, self._rows = clips, batch_size, rows
+        self._order = (-1, np.zeros(0, np.int64))
+
+    def __getitem__(self, step: int) -> Batch | MulanError:
+        epoch, place = divmod(step, len(self._clips) // self._batch_size)
+        if self._order[0] != epoch:
+            self._order = (epoch, self._clips.order(epoch))
+        order = self._order[1]
+        skipped: list[Skipped] = []
+        try:
+            examples = [
+                self._clips.first_readable(
+                    lambda number: self._clips.read(number, epoch=epoch),
+                    self._candidates(order, place * self._batch_size + row),
+                    skipped,
+                )
+                for row in self._rows
+            ]
+        except MulanError as error:
+            return error
+        return _collate(self._clips, examples, skipped)
+
+    def _candidates(self, order: np.ndarray, place: int) -> Iterator[int]:
+        yield int(order[place])
+        for later in range(place + self._batch_size, place + self._batch_size + len(order)):
+            if (later - place) % len(order):
+                yield int(order[later % len(order)])
+
+
+class _Centres(Dataset[Batch | MulanError]):
+    """A batch of centred clips from each first track on."""
+
+    def __init__(self, clips: Clips, batch_size: int) -> None:
+        self._clips, self._batch_size = clips, batch_size
+
+    def __getitem__(self, first: int) -> Batch | MulanError:
+        examples: list[Example] = []
+        skipped: list[Skipped] = []
+        for number in range(first, min(first + self._batch_size, len(self._clips))):
+            try:
+                with contextlib.suppress(AudioError):
+                    examples.append(self._clips.first_readable(self._clips.read_centre, [number], skipped))
+            except MulanError as error:
+                return error
+        return _collate(self._clips, examples, skipped)
+
+
+def _read_ahead(dataset: Dataset[Batch | MulanError], numbers: range, workers: int) -> Iterator[Batch]:
+    """One loader for all of them, so that workers live as long as it does.
+
+    Errors arrive as values, because a DataLoader would wrap them in the worker's traceback.
+    """
+    # Its own generator: by default a DataLoader draws from the global one, and would change what a model draws next.
+    loader = DataLoader(
+        dataset, batch_size=None, sampler=numbers, num_workers=workers, generator=torch.Generator().manual_seed(0)
     )
+    for outcome in loader:
+        if isinstance(outcome, MulanError):
+            raise outcome
+        yield outcome
 
 
-def true_negatives(claims: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
-    """bool [b, b]: text j claims something that is false of clip i, or claims nothing that could be checked.
-
-    Without this, "piano" beside three other piano pieces would be pushed away from all three.
-    """
-    contradicted = (absent @ claims.T) > 0
-    unverifiable = claims.sum(dim=1) == 0
-    negatives = contradicted | unverifiable[None, :]
-    return negatives & ~torch.eye(len(claims), dtype=torch.bool, device=claims.device)
-
-
-def seeded_generator(seed: int, epoch: int, name: str) -> np.random.Generator:
-    """A generator that depends on its arguments alone, the same on every machine."""
-    digest = hashlib.sha256(f"{seed}/{epoch}/{name}".encode()).digest()
-    return np.random.default_rng(np.frombuffer(digest, np.uint32))
+def _collate(clips: Clips, examples: Sequence[Example], skipped: Sequence[Skipped]) -> Batch:
+    blanked = [example.blanked for example in examples if example.blanked is not None]
+    waveforms = np.array([example.waveform for example in examples], np.float32)
+    return Batch(
+        waveforms=torch.from_numpy(waveforms.reshape(len(examples), clips.clip_samples)),
+        keys=tuple(example.key for example in examples),
+        labels=tuple(example.labels for example in examples),
+        texts=tuple(example.text for example in examples),
+        blanked=torch.from_numpy(np.stack(blanked)) if blanked else None,
+        skipped=(*skipped, *(one for example in examples for one in example.skipped)),
+    )

@@ -4,10 +4,8 @@ Our layout: config.json, model.safetensors (float32 or float16), tokenizer.json.
 backbone are not in it.
 """
 
-import hashlib
-import json
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,18 @@ from accelerate import init_empty_weights
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from data.errors import CheckpointError
+from mulan.audio_tower import build_backbone
+from mulan.backbones import (
+    Backbone,
+    backbone_folder,
+    backbone_weights,
+    complete_config,
+    is_backbone,
+    read_backbone_config,
+)
 from mulan.hub import (
     CONFIG_FILE,
     PICKLE_FILE,
@@ -31,31 +38,21 @@ from mulan.hub import (
     folder_name,
     read_json,
     read_text,
-    resolve,
     write_json,
 )
+from mulan.mert import Mert
 from mulan.model import MuLan, MuLanConfig
 from mulan.muq import MuQ
-from mulan.published import (
-    backbone_name,
-    config_error,
-    mulan_name,
-    named_model,
-    read_mulan_config,
-    read_muq_config,
-    take_weights,
-)
+from mulan.published import config_error, mulan_name, named_model, read_mulan_config, read_muq_config, take_weights
 from mulan.text_tower import ExternalWeights, TextBackboneConfig
 from mulan.tokenizer import TextTokenizer
+from mulan.weights import fill_weights, only_tensors, savable_weights, used_weights, weights_fingerprint
 
 FORMAT = "mulan"
 VERSION = 1
-# Raise it when data/clips.py cuts or pools windows differently: vectors of before and after cannot be compared.
-WINDOW_RULE = 1
 
+_AUDIO_BACKBONE = "audio.backbone."
 _TEXT_BACKBONE = "text.backbone."
-# Kept by torch beside the statistics of a BatchNorm; nothing reads it.
-_COUNTER = "num_batches_tracked"
 _UNUSED_BY_TEXT = ("pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids")
 _PUBLISHED_LICENCE = "not stated; OpenMuQ's published weights are CC-BY-NC-4.0"
 
@@ -95,7 +92,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """
     parts = _read_parts(folder)
     model = _empty(parts.config)
-    _fill(model, parts.weights, where=str(folder))
+    fill_weights(model, parts.weights, where=str(folder))
     return Checkpoint(
         model=model.eval(),
         tokenizer=parts.tokenizer,
@@ -119,9 +116,7 @@ def save_checkpoint(
     Raises:
         ValueError: the model was prepared for inference, so its weights are no longer those it was built with.
     """
-    weights = used_weights(model)
-    if weights.keys() != used_weights(_empty(model.config)).keys():
-        raise ValueError("model: prepared for inference; save it before prepare_for_inference")
+    weights = savable_weights(model, _empty(model.config))
     if model.config.text.backbone.external:
         weights = {key: weight for key, weight in weights.items() if not key.startswith(_TEXT_BACKBONE)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,13 +130,20 @@ def save_checkpoint(
     write_json(folder / CONFIG_FILE, {**fields, "model": model.config.model_dump(mode="json")})
 
 
-def build_model(config: MuLanConfig, *, seed: int = 0) -> tuple[MuLan, TextTokenizer]:
+def build_model(
+    config: MuLanConfig, *, seed: int = 0, audio_from: str | Path | None = None
+) -> tuple[MuLan, TextTokenizer]:
     """Make a model to be trained: fresh weights, the same for the same seed, on an external text backbone.
 
     The global random state is left alone.
 
+    Args:
+        audio_from: a trained audio backbone to start from, as `load_backbone` takes it; see `complete_config` for what
+            the configuration then has to say.
+
     Raises:
-        CheckpointError: the text backbone is not external, not to be found, or other than the configuration says.
+        CheckpointError: a backbone is not to be found or other than the configuration says, or that of the texts is
+            not external.
     """
     external = config.text.backbone.external
     if external is None:
@@ -149,52 +151,45 @@ def build_model(config: MuLanConfig, *, seed: int = 0) -> tuple[MuLan, TextToken
     folder = find_external(external)
     if _read_text_config(folder, external) != config.text.backbone:
         raise CheckpointError(f"text.backbone: differs from {folder / CONFIG_FILE}, which the weights belong to")
+    trained: dict[str, Tensor] = {}
+    if audio_from is not None:
+        config = complete_config(config, audio_from)
+        trained = {_AUDIO_BACKBONE + key: weight for key, weight in used_weights(load_backbone(audio_from)).items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MuLan(config)
     own = {name: weight for name, weight in used_weights(model).items() if not name.startswith(_TEXT_BACKBONE)}
-    _fill(model, own | _read_backbone_weights(folder), where=str(folder))
+    fill_weights(model, own | trained | _read_backbone_weights(folder), where=str(folder))
     return model, _read_tokenizer(folder, config)
 
 
-def load_muq(source: str | Path) -> MuQ:
-    """Load a published MuQ backbone for its hidden states: a folder, or a name as `resolve` takes it.
+def load_backbone(source: str | Path) -> Backbone:
+    """Load an audio backbone: a folder, or a name as `resolve` takes it, published or written by `save_backbone`.
 
     Raises:
-        CheckpointError: the folder is no MuQ, or weights are missing, unknown or of another shape.
+        CheckpointError: the folder is no backbone, or weights are missing, unknown or of another shape.
     """
-    folder = source if isinstance(source, Path) else resolve(source)
-    fields = read_json(folder / CONFIG_FILE)
-    if "encoder_dim" not in fields:
-        raise CheckpointError(f"{folder}: is no MuQ backbone; load a whole model with load_encoder")
+    folder = backbone_folder(source)
     with init_empty_weights():
-        model = MuQ(read_muq_config(fields, where=str(folder / CONFIG_FILE)))
-    weights = take_weights(read_weights(folder), used_weights(model), rename=backbone_name, where=str(folder))
-    _fill(model, weights, where=str(folder))
+        model = build_backbone(read_backbone_config(folder))
+    fill_weights(model, backbone_weights(folder, read_weights(folder), used_weights(model)), where=str(folder))
     return model.eval()
 
 
-def weights_fingerprint(config: MuLanConfig, weights: Mapping[str, Tensor], tokenizer_json: str) -> str:
-    """Hash everything that a vector depends on; sha256 in hex.
-
-    That is: each weight in use by name, shape and float32 value (those of an external backbone included), the
-    configuration without names and places, tokenizer.json, and `WINDOW_RULE`. The layout and the storage type do
-    not count, nor do precision and device, which move a vector by rounding only and are recorded beside it.
-    """
-    not_counted: Any = {"audio": {"backbone": {"dropout"}}, "text": {"backbone": {"external"}}}
-    facts = {"model": config.model_dump(mode="json", exclude=not_counted), "window_rule": WINDOW_RULE}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    digest.update(tokenizer_json.encode())
-    for name in sorted(weights):
-        weight = weights[name].detach().float().contiguous()
-        digest.update(f"{name} {list(weight.shape)}\n".encode())
-        digest.update(weight.cpu().numpy().data)
-    return digest.hexdigest()
+def load_muq(source: str | Path) -> MuQ:
+    """Load a MuQ backbone for its hidden states; arguments and errors as for `load_backbone`."""
+    model = load_backbone(source)
+    if not isinstance(model, MuQ):
+        raise CheckpointError(f"{source}: is a MERT; load it with load_mert")
+    return model
 
 
-def used_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Give the weights that a checkpoint of this model holds, by our names."""
-    return {name: weight for name, weight in model.state_dict().items() if not name.endswith(_COUNTER)}
+def load_mert(source: str | Path) -> Mert:
+    """Load a MERT backbone for its hidden states; arguments and errors as for `load_backbone`."""
+    model = load_backbone(source)
+    if not isinstance(model, Mert):
+        raise CheckpointError(f"{source}: is a MuQ; load it with load_muq")
+    return model
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -208,7 +203,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         if safe.is_file():
             return load_file(safe)
         if pickled.is_file():
-            return _only_tensors(torch.load(pickled, map_location="cpu", weights_only=True, mmap=True), pickled)
+            return only_tensors(torch.load(pickled, map_location="cpu", weights_only=True, mmap=True), pickled)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
         path = safe if safe.is_file() else pickled
         raise CheckpointError(f"{path}: cannot be read as weights: {first_line(error)}") from error
@@ -221,8 +216,8 @@ def _read_parts(folder: Path) -> _Parts:
         return _read_ours(folder, fields)
     if "audio_transformer" in fields:
         return _read_published(folder, fields)
-    if "encoder_dim" in fields:
-        raise CheckpointError(f"{folder}: is a MuQ backbone alone; load it with load_muq")
+    if is_backbone(fields):
+        raise CheckpointError(f"{folder}: is an audio backbone alone; load it with load_backbone")
     raise CheckpointError(f"{folder / CONFIG_FILE}: is the configuration of no model known here")
 
 
@@ -291,15 +286,6 @@ def _read_backbone_weights(folder: Path) -> dict[str, Tensor]:
     return {_TEXT_BACKBONE + name: w for name, w in weights.items() if name not in _UNUSED_BY_TEXT}
 
 
-def _only_tensors(content: Any, path: Path) -> dict[str, Tensor]:
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: holds {type(content).__name__}; need tensors by name")
-    for name, value in content.items():
-        if not (isinstance(name, str) and isinstance(value, Tensor)):
-            raise CheckpointError(f"{path}: {name!r} is {type(value).__name__}; need nothing but tensors by name")
-    return dict(content)
-
-
 def _read_tokenizer(folder: Path, config: MuLanConfig) -> TextTokenizer:
     path, backbone = folder / TOKENIZER_FILE, config.text.backbone
     tokenizer_json = read_text(path)
@@ -313,24 +299,3 @@ def _empty(config: MuLanConfig) -> MuLan:
     # Parameters without storage: nothing is drawn at random only to be overwritten.
     with init_empty_weights():
         return MuLan(config)
-
-
-def _fill(model: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
-    wanted = {name: weight.shape for name, weight in used_weights(model).items()}
-    faults = {
-        "missing": sorted(wanted.keys() - weights.keys()),
-        "unknown": sorted(weights.keys() - wanted.keys()),
-        "wrong shape": [
-            f"{name} ({list(weights[name].shape)}, need {list(shape)})"
-            for name, shape in wanted.items()
-            if name in weights and weights[name].shape != shape
-        ],
-    }
-    if any(faults.values()):
-        found = "; ".join(f"{kind} weights: {_listing(names)}" for kind, names in faults.items() if names)
-        raise CheckpointError(f"{where}: {found}")
-    model.load_state_dict({name: w.float() for name, w in weights.items()}, strict=False, assign=True)
-
-
-def _listing(names: Iterable[str]) -> str:
-    return ", ".join(names)

@@ -42,7 +42,7 @@ class MuLanEncoder:
     ) -> None:
         self.name, self.fingerprint, self.licence, self.runtime = name, fingerprint, licence, runtime
         self.dim = model.config.latent_dim
-        self.sample_rate = model.config.sample_rate
+        self.sample_rate: int = model.config.sample_rate
         self.clip_seconds = model.config.clip_seconds
         self.precision = runtime.precision
         self.logit_scale: float | None = float(model.logit_scale)

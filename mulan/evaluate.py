@@ -36,8 +36,11 @@ def evaluate_tags(encoder: Encoder, tracks: Sequence[Track], *, seed: int = 0) -
     """Score each tag's text against each track; a track counts for a tag only where its truth is known.
 
     Raises:
-        ManifestError: no track could be embedded, or no tag has both classes.
+        ManifestError: a track is not a file of its own, none could be embedded, or no tag has both classes.
     """
+    parts = [track.id for track in tracks if track.member or track.start or track.end]
+    if parts:
+        raise ManifestError(f"track {parts[0]!r}: is a part of a file or lies in a shard; only whole files are judged")
     usable: list[tuple[Track, np.ndarray]] = []
     failed: list[tuple[str, str]] = []
     for track, file in zip(tracks, encoder.embed_files([track.path for track in tracks]), strict=True):

@@ -48,7 +48,7 @@ def download_model(repository: str) -> Path:
     # All files come from the commit that config.json came from, even if the repository changes in between.
     revision = folder.name
     download(repository, [SAFETENSORS_FILE, PICKLE_FILE], revision=revision)
-    if "format" in read_json(folder / CONFIG_FILE):  # ours; a published model names its tokenizer's place
+    if read_json(folder / CONFIG_FILE).get("format") == "mulan":  # a published model names its tokenizer's place
         download(repository, [TOKENIZER_FILE], revision=revision)
     return folder
 

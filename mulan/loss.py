@@ -1,35 +1,74 @@
-"""The contrastive loss that pulls a caption to its music and pushes it from other music."""
+"""The contrastive losses that pull a caption to its music and push it from other music, over all processes."""
+
+from typing import Literal
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
-Tensor = torch.Tensor
+from mulan.distributed import current_share, gather_rows
+
+LossKind = Literal["decoupled", "softmax", "sigmoid"]
 
 MAX_LOGIT_SCALE = 100.0  # CLIP's clamp, arXiv:2103.00020 §2.5: keeps training stable
+INITIAL_BIAS = -10.0  # SigLIP's, arXiv:2303.15343 §3.2: nearly all pairs are negatives, so start by doubting each
 
 
-def decoupled_contrastive_loss(audio: Tensor, text: Tensor, scale: Tensor, negatives: Tensor) -> Tensor:
-    """Mean over pairs of `-s_ii + (logsumexp over negatives of row i + of column i) / 2`, s = scale * cosine.
+def contrastive_loss(
+    audio: Tensor, text: Tensor, scale: Tensor, negatives: Tensor, *, kind: LossKind, bias: Tensor | None = None
+) -> Tensor:
+    """This process's share of the loss: the mean over processes is the loss of the whole batch.
+
+    With s = scale * cosine, N the number of pairs of the whole batch, and sums over true negatives only:
+
+    - "decoupled": mean over pairs i of `-s_ii + (log sum_j exp s_ij + log sum_j exp s_ji) / 2`. A pair without any
+      negative contributes 0 on that side. Decoupling (arXiv:2110.06848) drops the positive pair from the denominators
+      of CLIP's loss, which matters for small batches. MuQ-MuLan (arXiv:2501.01108, recipe
+      `RankSoftmaxContrastiveLearning`) uses every other item of the batch as a negative.
+    - "softmax": the same with `exp s_ii` in both sums, as CLIP, arXiv:2103.00020.
+    - "sigmoid": `-(log sigmoid(s_ii + bias) + sum_j log sigmoid(-s_ij - bias))`, mean over i, as SigLIP,
+      arXiv:2303.15343. Of the order of N times as many terms: its learning rate is another.
+
+    With `negatives = ~torch.eye(N, dtype=bool)` the last two are open_clip's ClipLoss and SigLipLoss. Those are not
+    called, since they know no mask: they would push a caption from music that it describes as well. Softmaxes are
+    computed by logsumexp, sigmoids by logsigmoid, so any scale gives a finite loss. A process holds matrices of
+    [b, N], never [N, N], and the gradient reaches the rows of other processes (see `mulan.distributed`).
 
     Args:
-        audio: unit float32 [b, d].
+        audio: unit float32 [b, d], the rows of this process; b is the same for all.
         text: unit float32 [b, d]; row i describes audio row i.
         scale: scalar, the inverse temperature.
-        negatives: bool [b, b], True where text j is no true description of audio i; its diagonal is False.
+        negatives: bool [N, N] of the whole batch, True where text j is no true description of audio i; its diagonal
+            is False.
+        bias: scalar, added to every s; for "sigmoid", and only there.
 
-    A pair without any negative contributes 0 on that side. Softmaxes are computed by logsumexp, so any scale
-    gives a finite loss.
-
-    Relations: CLIP's loss keeps the positive pair in the denominator; decoupling (arXiv:2110.06848) drops it,
-    which matters for small batches. MuQ-MuLan (arXiv:2501.01108, recipe `RankSoftmaxContrastiveLearning`)
-    uses every other item of the batch as a negative: `negatives = ~torch.eye(b, dtype=bool)`.
+    Raises:
+        ValueError: `negatives` is not of the whole batch, or a bias is missing or superfluous.
     """
-    similarity = scale * (audio @ text.T)
-    masked = similarity.masked_fill(~negatives, float("-inf"))
-    by_row, by_column = (_logsumexp_or_zero(masked, dim=dim) for dim in (1, 0))
-    return (-similarity.diagonal() + 0.5 * (by_row + by_column)).mean()
+    pairs = len(audio) * current_share().world
+    if negatives.shape != (pairs, pairs):
+        raise ValueError(f"negatives: {list(negatives.shape)}; must cover the whole batch, {[pairs, pairs]}")
+    if (bias is not None) != (kind == "sigmoid"):
+        raise ValueError(f"bias: {bias} for kind {kind!r}; 'sigmoid' needs one, the others have none")
+    first = current_share().rank * len(audio)  # the number, in the whole batch, of this process's first pair
+    mine = slice(first, first + len(audio))
+    to_texts = scale * (audio @ gather_rows(text).T)  # [b, N]
+    if bias is not None:
+        return _sigmoid_loss(to_texts + bias, negatives[mine], first)
+    to_audio = scale * (text @ gather_rows(audio).T)
+    summed = negatives if kind == "decoupled" else negatives | torch.eye(pairs, dtype=torch.bool, device=text.device)
+    denominators = _logsumexp_or_zero(to_texts, summed[mine]) + _logsumexp_or_zero(to_audio, summed[:, mine].T)
+    return (0.5 * denominators - to_texts.diagonal(first)).mean()
 
 
-def _logsumexp_or_zero(masked: Tensor, *, dim: int) -> Tensor:
-    has_any = masked.isfinite().any(dim=dim)
-    safe = torch.where(has_any.unsqueeze(dim), masked, torch.zeros_like(masked))
-    return torch.where(has_any, safe.logsumexp(dim=dim), torch.zeros_like(safe.sum(dim=dim)))
+def _sigmoid_loss(logits: Tensor, negatives: Tensor, first: int) -> Tensor:
+    """Loss of logits [b, n] whose positive of row i is in column first + i."""
+    pushed = torch.where(negatives, functional.logsigmoid(-logits), 0.0).sum(dim=1)
+    return -(functional.logsigmoid(logits.diagonal(first)) + pushed).mean()
+
+
+def _logsumexp_or_zero(logits: Tensor, kept: Tensor) -> Tensor:
+    """Logsumexp of each row over the columns kept; 0, and no gradient, for a row that keeps none."""
+    has_any = kept.any(dim=1)
+    masked = logits.masked_fill(~kept & has_any.unsqueeze(1), float("-inf"))
+    return torch.where(has_any, masked.logsumexp(dim=1), 0.0)

@@ -8,8 +8,8 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from data.config import StrictModel
 from mulan.audio_tower import AudioTower, AudioTowerConfig
-from mulan.config import StrictModel
 from mulan.text_tower import TextTower, TextTowerConfig
 
 _INITIAL_SCALE = 10.0  # scores are multiplied by this at the start of training; MuQ-MuLan's recipe
@@ -39,14 +39,17 @@ class MuLan(nn.Module):
         self.audio_to_latent = nn.Linear(config.audio.dim, config.latent_dim)
         self.text_to_latent = nn.Linear(config.text.dim, config.latent_dim)
         self.log_scale = nn.Parameter(torch.tensor(math.log(_INITIAL_SCALE)))
+        self.train(self.training)
 
-    def forward(self, waveforms: Tensor, token_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, waveforms: Tensor, token_ids: Tensor, mask: Tensor, blanked: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Give what a contrastive loss needs: audio latents, text latents, and the scale of their cosines."""
-        return self.audio_latents(waveforms), self.text_latents(token_ids, mask), self.logit_scale
+        return self.audio_latents(waveforms, blanked), self.text_latents(token_ids, mask), self.logit_scale
 
-    def audio_latents(self, waveforms: Tensor) -> Tensor:
-        """Embed waveforms [b, s] at 24 kHz as unit float32 [b, latent_dim]."""
-        return functional.normalize(self.audio_to_latent(self.audio(waveforms)).float(), dim=-1)
+    def audio_latents(self, waveforms: Tensor, blanked: Tensor | None = None) -> Tensor:
+        """Embed waveforms [b, s] at 24 kHz as unit float32 [b, latent_dim]; `blanked` as for `AudioTower`."""
+        return functional.normalize(self.audio_to_latent(self.audio(waveforms, blanked)).float(), dim=-1)
 
     def text_latents(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Embed texts, token ids int64 [n, t] and mask bool [n, t], as unit float32 [n, latent_dim]."""
@@ -55,7 +58,27 @@ class MuLan(nn.Module):
     @property
     def logit_scale(self) -> Tensor:
         """What cosines are multiplied by in the loss: the inverse of the temperature."""
-        return self.log_scale.exp()
+        return self.log_scale.exp().squeeze()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all parts but those with weights none of which is trained: they stay in eval mode.
+
+        So what is frozen computes the same in training as afterwards: without dropout, and with its BatchNorms'
+        statistics as they are.
+        """
+        super().train(mode)
+        for part in self.modules() if mode else ():
+            weights = list(part.parameters())
+            if weights and not any(weight.requires_grad for weight in weights):
+                part.eval()
+        return self
+
+    def own_text_backbone(self) -> None:
+        """Let a text backbone with external weights become this model's own: free to be trained, and saved with it."""
+        backbone = self.config.text.backbone.model_copy(update={"external": None})
+        text = self.config.text.model_copy(update={"backbone": backbone})
+        self.config = self.config.model_copy(update={"text": text})
+        self.text.config = text
 
     def prepare_for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
         """Freeze and speed up: `dtype` is that of the audio backbone, everything else stays float32."""

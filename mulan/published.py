@@ -14,6 +14,7 @@ from torch import Tensor
 from data.errors import CheckpointError
 from mulan.audio_tower import AudioTowerConfig
 from mulan.mel import HOP_SAMPLES, MEL_BANDS, SAMPLE_RATE
+from mulan.mert import MertConfig
 from mulan.model import MuLanConfig
 from mulan.muq import MuQConfig
 from mulan.text_tower import TextBackboneConfig, TextTowerConfig
@@ -73,14 +74,14 @@ _DEAD = re.compile(
 
 def backbone_name(name: str) -> str:
     """Give the published name of a weight of `MuQ`."""
-    return "model." + _rename(name, _BACKBONE_NAMES)
+    return "model." + rename_weight(name, _BACKBONE_NAMES)
 
 
 def mulan_name(name: str) -> str:
     """Give the published name of a weight of `MuLan`."""
     if name.startswith(_AUDIO_BACKBONE):
         return _PUBLISHED_BACKBONE + backbone_name(name.removeprefix(_AUDIO_BACKBONE))
-    return _rename(name, _HEAD_NAMES)
+    return rename_weight(name, _HEAD_NAMES)
 
 
 def take_weights(
@@ -91,11 +92,7 @@ def take_weights(
     Raises:
         CheckpointError: the published weights hold one that is neither used nor known to be dead.
     """
-    used = {rename(name): name for name in names}
-    unknown = sorted(name for name in published if name not in used and not _DEAD.fullmatch(name))
-    if unknown:
-        raise CheckpointError(f"{where}: unknown weights {', '.join(unknown)}; is it another version of the model?")
-    weights = {used[name]: weight for name, weight in published.items() if name in used}
+    weights = pick_weights(published, names, rename=rename, dead=_DEAD, where=where)
     if "log_scale" in weights and weights["log_scale"].numel() == 1:
         weights["log_scale"] = weights["log_scale"].reshape(())  # published as [1, 1, 1]
     return weights
@@ -115,9 +112,9 @@ def read_muq_config(fields: Mapping[str, Any], *, where: str) -> MuQConfig:
         CheckpointError: it asks for something that we do not compute, or lacks a field.
     """
     inner = _section(fields, "w2v2_config", where=where)
-    _refuse_others(fields, dict(label_rate=25, n_mels=MEL_BANDS, hop_length=HOP_SAMPLES), where=where)
-    _refuse_others(fields, dict(features=["melspec_2048"]), where=where)
-    _refuse_others(inner, _CONFORMER, where=f"{where}: w2v2_config")
+    refuse_others(fields, dict(label_rate=25, n_mels=MEL_BANDS, hop_length=HOP_SAMPLES), where=where)
+    refuse_others(fields, dict(features=["melspec_2048"]), where=where)
+    refuse_others(inner, _CONFORMER, where=f"{where}: w2v2_config")
     statistics = _section(fields, "stat", where=where)
     try:
         return MuQConfig(
@@ -135,8 +132,13 @@ def read_muq_config(fields: Mapping[str, Any], *, where: str) -> MuQConfig:
         raise config_error(where, error) from error
 
 
-def write_muq_config(config: MuQConfig) -> dict[str, Any]:
-    """Turn ours into the config.json of a published MuQ."""
+def write_muq_config(config: MuQConfig | MertConfig) -> dict[str, Any]:
+    """Turn ours into the config.json of a published MuQ.
+
+    Raises:
+        CheckpointError: it is not that of a MuQ.
+    """
+    config = _only_muq(config)
     dropouts = ("activation_dropout", "attention_dropout", "conformer_conv_dropout", "hidden_dropout")
     inner = {
         **_CONFORMER,
@@ -187,11 +189,11 @@ def read_mulan_config(
         _section(fields, name, where=where)
         for name in ("mulan", "audio_model", "text_model", "audio_transformer", "text_transformer")
     )
-    _refuse_others(mulan, dict(sr=SAMPLE_RATE), where=f"{where}: mulan")
-    _refuse_others(audio_model, dict(use_layer_idx=-1, model_dim=audio.dim), where=f"{where}: audio_model")
+    refuse_others(mulan, dict(sr=SAMPLE_RATE), where=f"{where}: mulan")
+    refuse_others(audio_model, dict(use_layer_idx=-1, model_dim=audio.dim), where=f"{where}: audio_model")
     text_dim = text.hidden_size if text_model.get("model_dim") else None
-    _refuse_others(text_model, dict(use_layer_idx=-1, model_dim=text_dim), where=f"{where}: text_model")
-    _refuse_others(audio_head, dict(tf_depth=0), where=f"{where}: audio_transformer")
+    refuse_others(text_model, dict(use_layer_idx=-1, model_dim=text_dim), where=f"{where}: text_model")
+    refuse_others(audio_head, dict(tf_depth=0), where=f"{where}: audio_transformer")
     try:
         return MuLanConfig(
             audio=AudioTowerConfig(backbone=audio, dim=audio_head["dim"]),
@@ -214,8 +216,12 @@ def write_mulan_config(config: MuLanConfig, *, audio_name: str, text_name: str) 
     """Turn ours into the config.json of a published MuQ-MuLan that names its two models.
 
     Raises:
-        CheckpointError: the windows are no whole number of seconds, which that layout cannot say.
+        CheckpointError: the windows are no whole number of seconds, or the audio tower is not the last layer of a
+            MuQ; that layout cannot say so.
     """
+    audio = _only_muq(config.audio.backbone)
+    if config.audio.layer not in ("last", audio.depth):
+        raise CheckpointError(f"audio.layer {config.audio.layer!r}: the published layout needs 'last'")
     if not config.clip_seconds.is_integer():
         raise CheckpointError(f"clip_seconds {config.clip_seconds}: the published layout needs whole seconds")
     text = config.text
@@ -227,7 +233,7 @@ def write_mulan_config(config: MuLanConfig, *, audio_name: str, text_name: str) 
             **dict(decoupled_contrastive_learning=True, hierarchical_contrastive_loss=False),
             **dict(hierarchical_contrastive_loss_layers=None, sigmoid_contrastive_loss=False, rank_contrast=True),
         },
-        "audio_model": dict(name=audio_name, model_dim=config.audio.backbone.dim, use_layer_idx=-1),
+        "audio_model": dict(name=audio_name, model_dim=audio.dim, use_layer_idx=-1),
         "text_model": dict(name=text_name, model_dim=text_dim, use_layer_idx=-1),
         "audio_transformer": dict(dim=config.audio.dim, tf_depth=0, heads=8, dim_head=64, ff_mult=4, **dropouts),
         "text_transformer": {
@@ -243,6 +249,46 @@ _CONFORMER = dict(
 )
 
 
+def pick_weights(
+    published: Mapping[str, Tensor],
+    names: Iterable[str],
+    *,
+    rename: Callable[[str], str],
+    dead: re.Pattern[str],
+    where: str,
+) -> dict[str, Tensor]:
+    """Give the weights of our `names`, which `rename` turns into published ones.
+
+    Raises:
+        CheckpointError: the published weights hold one that is neither used nor matches `dead`.
+    """
+    used = {rename(name): name for name in names}
+    unknown = sorted(name for name in published if name not in used and not dead.fullmatch(name))
+    if unknown:
+        raise CheckpointError(f"{where}: unknown weights {', '.join(unknown)}; is it another version of the model?")
+    return {used[name]: weight for name, weight in published.items() if name in used}
+
+
+def rename_weight(name: str, table: Iterable[tuple[str, str]]) -> str:
+    """Apply the first pattern of a table that matches the start of a weight's name."""
+    for pattern, replacement in table:
+        renamed, count = re.subn("^" + pattern, replacement, name)
+        if count:
+            return renamed
+    raise KeyError(name)
+
+
+def refuse_others(fields: Mapping[str, Any], allowed: Mapping[str, Any], *, where: str) -> None:
+    """Check that fields, where they are given, have the one value that we compute.
+
+    Raises:
+        CheckpointError: one has another.
+    """
+    for name, value in allowed.items():
+        if fields.get(name, value) != value:
+            raise CheckpointError(f"{where}: {name} = {fields[name]!r} is not supported; allowed: {value!r}")
+
+
 def config_error(where: str, error: KeyError | ValidationError) -> CheckpointError:
     """Say on one line what is wrong with a config.json."""
     if isinstance(error, KeyError):
@@ -252,12 +298,10 @@ def config_error(where: str, error: KeyError | ValidationError) -> CheckpointErr
     return CheckpointError(f"{where}: {place}: {first['msg']}; found {first['input']!r:.60}")
 
 
-def _rename(name: str, table: Iterable[tuple[str, str]]) -> str:
-    for pattern, replacement in table:
-        renamed, count = re.subn("^" + pattern, replacement, name)
-        if count:
-            return renamed
-    raise KeyError(name)
+def _only_muq(config: MuQConfig | MertConfig) -> MuQConfig:
+    if not isinstance(config, MuQConfig):
+        raise CheckpointError(f"audio.backbone: is a {config.kind}; the published layout needs a muq")
+    return config
 
 
 def _section(fields: Mapping[str, Any], name: str, *, where: str) -> Mapping[str, Any]:
@@ -265,9 +309,3 @@ def _section(fields: Mapping[str, Any], name: str, *, where: str) -> Mapping[str
     if not isinstance(section, Mapping):
         raise CheckpointError(f"{where}: has no section {name!r}")
     return section
-
-
-def _refuse_others(fields: Mapping[str, Any], allowed: Mapping[str, Any], *, where: str) -> None:
-    for name, value in allowed.items():
-        if fields.get(name, value) != value:
-            raise CheckpointError(f"{where}: {name} = {fields[name]!r} is not supported; allowed: {value!r}")

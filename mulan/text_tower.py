@@ -7,7 +7,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from mulan.config import StrictModel
+from data.config import StrictModel
 from mulan.layers import TransformerLayer, masked_mean
 
 
@@ -81,7 +81,7 @@ class TextTowerConfig(StrictModel):
 class TextTower(nn.Module):
     """One vector per text, which never depends on the texts beside it: padding is masked in attention and mean.
 
-    A backbone with external weights is frozen: without gradients, and in eval mode whatever `train` says.
+    A backbone with external weights is frozen, because checkpoints do not carry it; see `MuLan.own_text_backbone`.
     """
 
     def __init__(self, config: TextTowerConfig) -> None:
@@ -97,14 +97,6 @@ class TextTower(nn.Module):
         )
         if config.backbone.external:
             self.backbone.requires_grad_(False)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode of all but a frozen backbone."""
-        super().train(mode)
-        if self.config.backbone.external:
-            self.backbone.eval()
-        return self
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Token ids int64 [n, t] and mask bool [n, t] (true where text is) in, [n, dim] out."""

@@ -6,9 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soundfile
 
 from data.audio import load_audio
 from data.errors import AudioError
+from data.manifest import Track
 
 
 @pytest.fixture
@@ -86,3 +88,22 @@ def refusal() -> Callable[[Path], str]:
         return message.removeprefix(f"{path}: ")
 
     return message_of
+
+
+@pytest.fixture
+def write_corpus() -> Callable[..., list[Track]]:
+    """write_corpus(folder, count, seconds=1.0): noise at 1 kHz as 0.flac and so on, with alternating tags."""
+
+    def write(folder: Path, count: int, *, seconds: float = 1.0) -> list[Track]:
+        folder.mkdir(parents=True, exist_ok=True)
+        tracks = []
+        for number in range(count):
+            path = folder / f"{number}.flac"
+            noise = np.random.default_rng(number).uniform(-0.5, 0.5, round(seconds * 1000))
+            soundfile.write(path, noise, 1000)
+            tags = ("piano", "slow") if number % 2 else ("drums", "fast")
+            captions = (f"music {number}",)
+            tracks.append(Track(id=str(number), path=path, seconds=seconds, captions=captions, tags=tags))
+        return tracks
+
+    return write

@@ -46,6 +46,12 @@ TRACKS = [
 ]
 
 
+def test_tracks_that_are_not_whole_files_are_refused(toy_encoder, tmp_path):
+    part = Track(id="7", path=tmp_path / "x.wav", start=1.0, tags=("piano",))
+    with pytest.raises(ManifestError, match="track '7': is a part of a file or lies in a shard"):
+        evaluate_tags(toy_encoder, [part])
+
+
 def test_scores_are_those_of_the_known_ranking():
     result = evaluate_tags(KnownEncoder(), TRACKS)
     # drums, best first: 10 yes, 15 no, 20 yes, 70 no, 80 no → 5 of 6 pairs in order

@@ -1,11 +1,18 @@
-"""The contrastive loss against its definition written as loops. Run: pytest tests/mulan/test_loss.py."""
+"""The contrastive losses against their definitions written as loops. Run: pytest tests/mulan/test_loss.py.
+
+On one process; that several compute the same is in test_distributed.py.
+"""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from mulan.loss import decoupled_contrastive_loss
+from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, contrastive_loss
+
+EXACT = 1e-9  # float64 on both sides
+KINDS = ("decoupled", "softmax", "sigmoid")
 
 
 def unit_rows(rows: int, seed: int) -> torch.Tensor:
@@ -13,42 +20,107 @@ def unit_rows(rows: int, seed: int) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.randn(rows, 5, generator=generator, dtype=torch.float64), dim=1)
 
 
-def by_loops(audio, text, scale, negatives) -> float:
+def mask(rows: int, share_of_negatives: float) -> torch.Tensor:
+    chance = torch.rand(rows, rows, generator=torch.Generator().manual_seed(3))
+    return (chance < share_of_negatives) & ~torch.eye(rows, dtype=torch.bool)
+
+
+def options(kind: str, bias: float = INITIAL_BIAS) -> dict:
+    return {"kind": kind, "bias": torch.tensor(bias)} if kind == "sigmoid" else {"kind": kind}
+
+
+def by_loops(audio, text, scale, negatives, kind, bias) -> float:
+    scores = scale * audio.numpy() @ text.numpy().T
+    pairs = range(len(scores))
     total = 0.0
-    for i in range(len(audio)):
-        row = [math.exp(scale * audio[i] @ text[j]) for j in range(len(text)) if negatives[i, j]]
-        column = [math.exp(scale * audio[j] @ text[i]) for j in range(len(text)) if negatives[j, i]]
-        total += -scale * float(audio[i] @ text[i])
-        total += 0.5 * sum(math.log(sum(side)) for side in (row, column) if side)
-    return total / len(audio)
+    for i in pairs:
+        if kind == "sigmoid":
+            total -= math.log(1 / (1 + math.exp(-scores[i, i] - bias)))
+            total -= sum(math.log(1 / (1 + math.exp(scores[i, j] + bias))) for j in pairs if negatives[i, j])
+            continue
+        itself = [i] if kind == "softmax" else []
+        row = [math.exp(scores[i, j]) for j in pairs if negatives[i, j] or j in itself]
+        column = [math.exp(scores[j, i]) for j in pairs if negatives[j, i] or j in itself]
+        total += -scores[i, i] + 0.5 * sum(math.log(sum(side)) for side in (row, column) if side)
+    return total / len(scores)
 
 
 @pytest.mark.parametrize("share_of_negatives", [1.0, 0.5, 0.0])
-def test_loss_equals_its_definition(share_of_negatives):
-    audio, text = unit_rows(6, 1), unit_rows(6, 2)
-    chance = torch.rand(6, 6, generator=torch.Generator().manual_seed(3))
-    negatives = (chance < share_of_negatives) & ~torch.eye(6, dtype=torch.bool)
-    loss = decoupled_contrastive_loss(audio, text, torch.tensor(10.0), negatives)
-    assert float(loss) == pytest.approx(by_loops(audio, text, 10.0, negatives), abs=1e-9)  # float64 arithmetic
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_equals_its_definition(kind, share_of_negatives):
+    audio, text, negatives = unit_rows(6, 1), unit_rows(6, 2), mask(6, share_of_negatives)
+    loss = contrastive_loss(audio, text, torch.tensor(10.0), negatives, **options(kind, bias=-3.0))
+    assert float(loss) == pytest.approx(by_loops(audio, text, 10.0, negatives, kind, -3.0), abs=EXACT)
 
 
-def test_loss_and_gradient_are_finite_at_scale_100_and_without_negatives():
-    audio = unit_rows(4, 1).float().requires_grad_()
-    negatives = ~torch.eye(4, dtype=torch.bool)
+def test_losses_of_two_opposite_pairs_are_what_a_reader_computes_by_hand():
+    """s_ii = 2 and s_ij = -2, so a side of the decoupled loss is -2, of the softmax log(e^2 + e^-2)."""
+    rows, negatives = torch.tensor([[1.0], [-1.0]]), mask(2, 1.0)
+    scale = torch.tensor(2.0)
+    by_hand = {
+        "decoupled": -2.0 - 2.0,
+        "softmax": -2.0 + math.log(math.e**2 + math.e**-2),
+        "sigmoid": math.log(1 + math.e**-1) + math.log(1 + math.e**-3),  # logits 2 - 1 and -(-2 - 1)
+    }
+    for kind, expected in by_hand.items():
+        loss = contrastive_loss(rows, rows, scale, negatives, **options(kind, bias=-1.0))
+        assert float(loss) == pytest.approx(expected, abs=1e-6)  # float32
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_with_every_other_pair_a_negative_it_is_open_clips_loss(kind):
+    from open_clip.loss import ClipLoss, SigLipLoss
+
+    audio, text = unit_rows(6, 1).requires_grad_(), unit_rows(6, 2)
+    scale = torch.tensor(10.0, dtype=torch.float64, requires_grad=True)
+    ours = contrastive_loss(audio, text, scale, mask(6, 1.0), **options(kind))
+    if kind == "softmax":
+        theirs = ClipLoss()(audio, text, scale)
+    else:
+        theirs = SigLipLoss()(audio, text, scale, torch.tensor(INITIAL_BIAS))
+    assert ours.item() == pytest.approx(theirs.item(), abs=EXACT)
+    for gradient, expected in zip(*(torch.autograd.grad(loss, (audio, scale)) for loss in (ours, theirs)), strict=True):
+        np.testing.assert_allclose(gradient, expected, atol=EXACT)
+
+
+@pytest.mark.parametrize("share_of_negatives", [1.0, 0.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_and_gradient_are_finite_where_scores_are_extreme(kind, share_of_negatives):
+    audio, text = unit_rows(4, 1).float(), unit_rows(4, 1).float()
+    audio[1] = -text[1]  # a pair as wrong as can be
+    negatives = mask(4, share_of_negatives)
     negatives[0] = False  # nothing is a negative of clip 0
-    loss = decoupled_contrastive_loss(audio, unit_rows(4, 1).float(), torch.tensor(100.0), negatives)
-    loss.backward()
-    assert loss.isfinite()
-    assert audio.grad.isfinite().all()
+    for scale in (MAX_LOGIT_SCALE, 1e6):
+        leaves = [audio.clone().requires_grad_(), text.clone().requires_grad_(), torch.tensor(scale).requires_grad_()]
+        loss = contrastive_loss(*leaves, negatives, **options(kind))
+        loss.backward()
+        assert loss.isfinite()
+        assert all(leaf.grad.isfinite().all() for leaf in leaves)
 
 
-def test_a_pair_that_is_no_negative_is_not_pushed_apart():
-    audio, text = unit_rows(3, 1).requires_grad_(), unit_rows(3, 2).requires_grad_()
-    negatives = ~torch.eye(3, dtype=torch.bool)
-    negatives[0, 1] = negatives[1, 0] = False
-    with_pair = torch.autograd.grad(decoupled_contrastive_loss(audio, text, torch.tensor(5.0), negatives), text)[0]
-    moved = audio.detach().clone()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pair_that_is_no_negative_is_not_pushed_apart(kind):
+    """Moving clip 0 changes the gradient of text 2, and of text 1 only where clip 0 is a negative of it."""
+    text = unit_rows(3, 2).requires_grad_()
+    negatives = mask(3, 1.0)
+    negatives[0, 1] = False
+    audio = unit_rows(3, 1)
+    moved = audio.clone()
     moved[0] = torch.nn.functional.normalize(torch.ones(5, dtype=torch.float64), dim=0)
-    changed = torch.autograd.grad(decoupled_contrastive_loss(moved, text, torch.tensor(5.0), negatives), text)[0]
-    assert torch.allclose(with_pair[1], changed[1])  # text 1 does not see clip 0
-    assert not torch.allclose(with_pair[2], changed[2])
+    before, after = (
+        torch.autograd.grad(contrastive_loss(rows, text, torch.tensor(5.0), negatives, **options(kind)), text)[0]
+        for rows in (audio, moved)
+    )
+    assert torch.allclose(before[1], after[1])
+    assert not torch.allclose(before[2], after[2])
+
+
+@pytest.mark.parametrize(("kind", "bias"), [("decoupled", torch.tensor(0.0)), ("sigmoid", None)])
+def test_a_bias_that_is_missing_or_superfluous_is_refused(kind, bias):
+    with pytest.raises(ValueError, match=f"kind '{kind}'; 'sigmoid' needs one, the others have none"):
+        contrastive_loss(unit_rows(2, 1), unit_rows(2, 2), torch.tensor(1.0), mask(2, 1.0), kind=kind, bias=bias)
+
+
+def test_a_mask_of_another_batch_is_refused():
+    with pytest.raises(ValueError, match=r"negatives: \[3, 3\]; must cover the whole batch, \[2, 2\]"):
+        contrastive_loss(unit_rows(2, 1), unit_rows(2, 2), torch.tensor(1.0), mask(3, 1.0), kind="decoupled")

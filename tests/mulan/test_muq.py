@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mulan.checkpoint import load_muq
-from mulan.muq import MuQ, MuQConfig, rotary_tables
+from mulan.muq import Dropout, MuQ, MuQConfig, rotary_tables
 
 TINY = MuQConfig(conv_dim=8, dim=32, depth=2, heads=4, ffn_dim=64)
 
@@ -118,6 +118,108 @@ def test_dropout_acts_in_training_mode_alone():
     assert torch.equal(model(waveform), model(waveform))
     model.train()
     assert not torch.equal(model(waveform), model(waveform))
+
+
+def _gradients(model: MuQ, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of a loss that every weight matters for, beside the result under the name "result"."""
+    result = model(waveforms)
+    (result * _noise(*result.shape)).sum().backward()
+    return {"result": result.detach()} | {name: weight.grad for name, weight in model.named_parameters()}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_the_quick_forms_of_training_equal_the_plain_ones(dtype, tolerance):
+    config, waveforms = TINY.model_copy(update={"dropout": 0.0}), _noise(3, 12_000)
+    plain, quick = (_tiny(config).train() for _ in range(2))
+    quick.prepare_for_training(torch.device("cpu"))
+    for model in (plain, quick):
+        model.to(dtype).mel.float()
+
+    expected, found = _gradients(plain, waveforms), _gradients(quick, waveforms)
+
+    assert found.keys() == expected.keys()
+    whole = torch.cat([gradient.flatten() for gradient in expected.values()]).norm()
+    for name, gradient in expected.items():
+        # By the whole: the gradient of a bias that a BatchNorm or a softmax cancels is nothing but rounding.
+        assert (found[name] - gradient).norm() < tolerance * whole, name
+    assert quick.state_dict().keys() == plain.state_dict().keys()
+    for name, buffer in plain.named_buffers():
+        torch.testing.assert_close(quick.get_buffer(name), buffer, msg=name)
+
+
+def test_a_quick_model_gives_the_same_results_in_eval_mode_and_for_inference():
+    waveforms = _noise(2, 24_000)
+    plain, quick = _tiny(), _tiny().prepare_for_training(torch.device("cpu"))
+
+    torch.testing.assert_close(quick(waveforms), plain(waveforms), atol=1e-5, rtol=1e-5)
+    prepared = quick.prepare_for_inference()(waveforms)
+    torch.testing.assert_close(prepared, plain(waveforms), atol=1e-5, rtol=1e-5)
+
+
+def test_recomputed_activations_give_the_same_gradients_and_count_a_batch_once():
+    waveforms = _noise(3, 12_000)
+    kept, recomputed = (
+        _tiny().train().prepare_for_training(torch.device("cpu"), checkpoint_activations=choice)
+        for choice in (False, True)
+    )
+    found = []
+    for model in (kept, recomputed):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)  # dropout is on: its masks must be the same in the second pass
+            found.append(_gradients(model, waveforms))
+
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, msg=name, atol=0, rtol=0)
+    for name, buffer in kept.named_buffers():
+        torch.testing.assert_close(recomputed.get_buffer(name), buffer, msg=name, atol=0, rtol=0)
+    assert recomputed.layers[0].convolution.batch_norm.num_batches_tracked.item() == 1
+
+
+def test_recomputing_keeps_less():
+    sizes = {}
+    for choice in (False, True):
+        model = _tiny().train().prepare_for_training(torch.device("cpu"), checkpoint_activations=choice)
+        kept: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, kept=kept: kept.append(x.nbytes) or x, lambda x: x):
+            model(_noise(2, 24_000))
+        sizes[choice] = sum(kept)
+
+    assert sizes[True] < sizes[False] / 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 1.0])
+def test_quick_dropout_drops_at_its_rate_and_keeps_the_mean(rate, dtype):
+    dropout = Dropout(rate)
+    dropout.quick = True
+    ones = torch.ones(1001, 333, dtype=dtype, requires_grad=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        result = dropout(ones)
+    result.sum().backward()
+
+    kept = result != 0
+    assert result.dtype == dtype
+    # 4 standard deviations of the mean of 333 333 draws, at most
+    assert kept.float().mean().item() == pytest.approx(1 - rate, abs=0.0035)
+    if rate < 1:
+        expected = torch.tensor(1 / (1 - rate), dtype=dtype)
+        torch.testing.assert_close(result[kept].unique(), expected[None], rtol=1e-4, atol=0)
+    assert torch.equal(ones.grad, result)  # of ones, so the gradient is the mask
+
+
+def test_quick_dropout_follows_the_seed_and_rests_in_eval_mode():
+    dropout, x = Dropout(0.5), _noise(7, 11)
+    dropout.quick = True
+    results = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in (0, 0, 1):
+            torch.manual_seed(seed)
+            results.append(dropout(x))
+
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+    assert torch.equal(dropout.eval()(x), x)
 
 
 @pytest.mark.parametrize(

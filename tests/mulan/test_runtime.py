@@ -1,10 +1,15 @@
 """Device and precision are chosen once and never silently replaced. Run: pytest tests/mulan/test_runtime.py."""
 
+import ctypes
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from mulan import ConfigError
-from mulan.runtime import choose_runtime, mulan_home
+from mulan.runtime import choose_runtime, keep_memory, mulan_home
 
 
 def test_an_explicit_choice_is_kept_and_said():
@@ -58,3 +63,33 @@ def test_unknown_names_are_refused():
 def test_everything_generated_lives_under_mulan_home(monkeypatch, tmp_path):
     monkeypatch.setenv("MULAN_HOME", str(tmp_path))
     assert mulan_home() == tmp_path
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
+def test_memory_that_is_kept_costs_no_page_faults_the_second_time():
+    program = """
+import resource, torch
+from mulan.runtime import keep_memory
+
+def faults(megabytes):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(megabytes << 18)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults(64)
+given_back = faults(40)
+assert keep_memory()
+faults(64)
+print(given_back, faults(40))
+"""
+    # In a process of its own: it cannot be undone.
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    given_back, kept = map(int, run.stdout.split())
+    assert kept < 10  # of 10 240 pages of 4 KiB
+    assert given_back > kept
+
+
+def test_where_there_is_no_glibc_nothing_happens(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert not keep_memory()

@@ -8,7 +8,8 @@ import torch
 from mulan.checkpoint import load_checkpoint
 from mulan.encoder import load_encoder
 from mulan.layers import masked_mean
-from mulan.text_tower import TextBackboneConfig, TextTower, TextTowerConfig
+from mulan.model import MuLan
+from mulan.text_tower import TextBackboneConfig, TextTowerConfig
 from mulan.tokenizer import TruncatedTextWarning
 
 
@@ -102,9 +103,10 @@ def test_an_unknown_text_model_is_refused(tiny_config):
         TextBackboneConfig.from_transformers(fields)
 
 
-def test_an_external_backbone_never_trains(external_backbone):
+def test_an_external_backbone_never_trains(tiny_config, external_backbone):
+    text = TextTowerConfig(backbone=external_backbone, dim=16, depth=1, heads=2, head_dim=8)
     with torch.random.fork_rng(devices=[]):
-        tower = TextTower(TextTowerConfig(backbone=external_backbone, dim=16, depth=1, heads=2, head_dim=8)).train()
+        tower = MuLan(tiny_config.model_copy(update={"text": text})).train().text
     ids = torch.tensor([[2, 8, 3]])
 
     tower(ids, torch.ones_like(ids, dtype=torch.bool)).sum().backward()

@@ -1,0 +1,234 @@
+"""Contrastive training of both towers: the last stage, which makes the model that users search with.
+
+    mulan train mulan configs/train/mulan-mini.toml --manifest corpus/manifest.jsonl --out run
+
+Source: MuQ-MuLan, arXiv:2501.01108 (recipe contrastive_learning, reference.md 2.4); the choice of losses, of what is
+trained and of augmentations is ours.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from data.augment import AudioAugmentation
+from data.errors import ConfigError
+from data.loader import Batch, CaptionedClips, batches, centred_batches, true_negatives
+from data.manifest import Track
+from data.shards import ShardCache
+from data.texts import TextAugmentation
+from mulan.backbones import complete_config
+from mulan.checkpoint import build_model, save_checkpoint
+from mulan.distributed import Share, gather_objects
+from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, LossKind, contrastive_loss
+from mulan.mel import HOP_SAMPLES, MEL_BANDS
+from mulan.mert import MertConfig
+from mulan.metrics import retrieval_scores
+from mulan.model import MuLan, MuLanConfig
+from mulan.runtime import choose_runtime
+from mulan.training.config import TrainingConfig
+from mulan.training.gradient_cache import cached_backward
+from mulan.training.loop import Numbers
+from mulan.training.trainable import TrainableConfig, merge_lora, set_trainable
+
+_VALIDATION_ROWS = 32
+_IMAGINED_TOKENS = 16
+
+
+class MulanTrainConfig(TrainingConfig):
+    """A contrastive run.
+
+    With `micro_batch`, gradients are cached: the contrast is still among the whole batch, over all processes.
+
+    Attributes:
+        audio_from: a trained audio backbone to start from: `local:DIR` or `hub:ORG/REPO`, a MuQ, a MERT, or what
+            `mulan train muq` made; what `model` leaves unsaid of the backbone is then read there.
+        trainable: how much of each backbone is trained.
+        text, audio: how captions and crops are augmented.
+    """
+
+    model: MuLanConfig
+    audio_from: str | None = None
+    loss: LossKind = "decoupled"
+    trainable: TrainableConfig = TrainableConfig()
+    text: TextAugmentation = TextAugmentation()
+    audio: AudioAugmentation = AudioAugmentation()
+
+    @model_validator(mode="after")
+    def _check_towers(self) -> Self:
+        if self.batch_norm == "micro-batch":
+            raise ValueError('batch_norm = "micro-batch": not in contrastive training; use "batch" or "frozen"')
+        if message := _unblankable(self.audio, self.model):
+            raise ValueError(message)
+        return self
+
+
+class PairModule(nn.Module):
+    """What Accelerate wraps: the towers, and the bias of SigLIP's loss, which no model needs afterwards."""
+
+    def __init__(self, model: MuLan, *, has_bias: bool) -> None:
+        super().__init__()
+        self.model = model
+        # Of one dimension, because what shards parameters cannot shard a scalar.
+        model.log_scale = nn.Parameter(model.log_scale.detach().reshape(1))
+        self.bias = nn.Parameter(torch.full((1,), INITIAL_BIAS)) if has_bias else None
+
+    def forward(self, waveforms: Tensor, ids: Tensor, mask: Tensor, blanked: Tensor | None) -> tuple[Tensor, ...]:
+        """Audio latents, text latents, the scale of their cosines and, where there is one, the bias."""
+        audio, text, scale = self.model(waveforms, ids, mask, blanked)
+        # DeepSpeed's own copy of the scale escapes `after_step`.
+        outputs = (audio, text, scale.clamp(max=MAX_LOGIT_SCALE))
+        return outputs if self.bias is None else (*outputs, self.bias.squeeze())
+
+
+class MulanStage:
+    """Contrastive training, as a stage of `mulan.training.loop`.
+
+    Args:
+        tracks: those of the splits "train" and "valid" are used.
+        cache: where the tracks lie in shards that must be fetched.
+
+    Raises:
+        ConfigError: what is to be trained does not exist or needs a package that is missing, or SpecAugment is asked
+            for where there is no mel.
+        CheckpointError: a backbone is not to be found or other than the configuration says.
+        ManifestError: there are no training tracks, or one has neither captions nor tags.
+    """
+
+    score = "valid_mrr"
+    more_is_better = True
+
+    def __init__(self, config: MulanTrainConfig, tracks: Sequence[Track], *, cache: ShardCache | None = None) -> None:
+        self.config = config
+        described = complete_config(config.model, config.audio_from) if config.audio_from else config.model
+        config.trainable.check(described)
+        if message := _unblankable(config.audio, described):
+            raise ConfigError(message)
+        model, self._tokenizer = build_model(config.model, seed=config.seed, audio_from=config.audio_from)
+        set_trainable(model, config.trainable, seed=config.seed)
+        model.audio.backbone.prepare_for_training(
+            choose_runtime().device, checkpoint_activations=config.checkpoint_activations
+        )
+        self._blueprint = copy.deepcopy(model).to("meta")  # what weights are put into to be saved
+        self.module = PairModule(model, has_bias=config.loss == "sigmoid")
+        train, valid = ([track for track in tracks if track.split == split] for split in ("train", "valid"))
+        self._train = self._clips(train, cache)
+        self._valid = self._clips(valid, cache) if valid else None
+
+    def batches(self, *, first_step: int, share: Share) -> Iterator[tuple[int, Batch]]:
+        """See `Stage`."""
+        return batches(
+            self._train,
+            batch_size=self.config.batch_size,
+            first_step=first_step,
+            steps=self.config.steps,
+            rank=share.rank,
+            world=share.world,
+            workers=self.config.loader_workers,
+        )
+
+    def backward(self, accelerator: Accelerator, module: nn.Module, step: int, batch: Batch) -> Mapping[str, Tensor]:
+        """See `Stage`."""
+        device = accelerator.device
+        negatives = true_negatives(gather_objects(list(batch.labels))).to(device)
+
+        def loss_of(audio: Tensor, text: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+            return contrastive_loss(audio, text, scale, negatives, kind=self.config.loss, bias=bias)
+
+        rows = len(batch.waveforms)
+        size = self.config.micro_batch or rows
+        chunks = [self._inputs(batch, slice(start, start + size), device) for start in range(0, rows, size)]
+        loss = cached_backward(accelerator, module, chunks, loss_of)
+        return {"loss": loss, "logit_scale": accelerator.unwrap_model(module).model.logit_scale.detach()}
+
+    def after_step(self, module: Any, step: int) -> None:
+        """Keep the temperature where softmaxes stay stable."""
+        module.model.log_scale.data.clamp_(max=math.log(MAX_LOGIT_SCALE))
+
+    def validate(self, module: nn.Module, device: torch.device) -> Numbers:
+        """How well the valid tracks' captions find their clips, and the clips their captions."""
+        audio, text = [], []
+        texts: list[str] = []
+        for batch in centred_batches(self._valid, batch_size=_VALIDATION_ROWS) if self._valid else ():
+            if batch.keys:
+                sounds, words, *_ = module(*self._inputs(batch, slice(None), device))
+                audio.append(sounds.cpu())
+                text.append(words.cpu())
+                texts += batch.texts
+        if not texts:
+            return {}
+        words, sounds = torch.cat(text).numpy(), torch.cat(audio).numpy()
+        relevant = np.array([[text == other for other in texts] for text in texts])  # some tracks share a caption
+        forth = retrieval_scores(words, sounds, relevant=relevant)
+        back = retrieval_scores(sounds, words, relevant=relevant)
+        return {
+            "valid_mrr": forth.mrr,
+            "valid_r_at_1": forth.r_at_1,
+            "valid_r_at_5": forth.r_at_5,
+            "valid_r_at_10": forth.r_at_10,
+            "valid_median_rank": forth.median_rank,
+            "valid_audio_to_text_mrr": back.mrr,
+            "valid_audio_to_text_r_at_10": back.r_at_10,
+        }
+
+    def imagine(self, module: Any, rows: int, device: torch.device) -> Tensor:
+        """See `Stage`; texts as long as most captions."""
+        samples = round(self.config.model.clip_seconds * self.config.model.sample_rate)
+        ids = torch.ones(rows, _IMAGINED_TOKENS, dtype=torch.int64, device=device)
+        audio, text, scale, *_ = module(torch.zeros(rows, samples, device=device), ids, ids.bool(), None)
+        return scale * (audio @ text.T).sum()
+
+    def save(self, weights: Mapping[str, Tensor], folder: Path) -> None:
+        """Write the model, LoRA's products merged into it, as users load it."""
+        prefix = "model."
+        model = copy.deepcopy(self._blueprint)
+        # Copies: merging LoRA changes weights, and training may go on with these.
+        own = {
+            name.removeprefix(prefix): weight.detach().to("cpu", copy=True)
+            for name, weight in weights.items()
+            if name.startswith(prefix)
+        }
+        own["log_scale"] = own["log_scale"].reshape(())
+        model.load_state_dict(own, assign=True)
+        merge_lora(model)
+        save_checkpoint(
+            folder,
+            model.eval(),
+            self._tokenizer,
+            name=self.config.name,
+            licence=self.config.licence,
+            dtype=torch.float16,
+        )
+
+    def _inputs(self, batch: Batch, rows: slice, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        ids, mask = self._tokenizer.pad(self._tokenizer.encode(batch.texts[rows]))
+        blanked = None if batch.blanked is None else batch.blanked[rows].to(device)
+        return batch.waveforms[rows].to(device), ids.to(device), mask.to(device), blanked
+
+    def _clips(self, tracks: Sequence[Track], cache: ShardCache | None) -> CaptionedClips:
+        model = self.config.model
+        frames = round(model.clip_seconds * model.sample_rate) // HOP_SAMPLES
+        return CaptionedClips(
+            tracks,
+            text=self.config.text,
+            audio=self.config.audio,
+            sample_rate=model.sample_rate,
+            clip_seconds=model.clip_seconds,
+            seed=self.config.seed,
+            mel_shape=(MEL_BANDS, frames),
+            cache=cache,
+        )
+
+
+def _unblankable(audio: AudioAugmentation, model: MuLanConfig) -> str:
+    """What is wrong with SpecAugment for this model; empty if nothing is."""
+    if audio.spec_augment and isinstance(model.audio.backbone, MertConfig):
+        return "audio.spec_augment: blanks parts of a mel, and a MERT has none; leave it out"
+    return ""

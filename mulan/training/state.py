@@ -1,0 +1,67 @@
+"""The checkpoint a run goes on from: written aside, then swapped, so that a killed run always finds a whole one."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from data.errors import ConfigError
+from mulan.training.config import TrainingConfig
+
+_PROGRESS_FILE = "progress.json"
+# They decide how a run is watched or laid out, not what comes out of it.
+_FREE_TO_CHANGE = {"loader_workers", "log_every", "save_every", "tensorboard"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is: steps done, and the best validation score so far."""
+
+    step: int = 0
+    best: float | None = None
+
+
+def save_state(accelerator: Accelerator, config: TrainingConfig, out: Path, progress: Progress) -> None:
+    """Write weights, optimiser and random states of every process to out/state."""
+    fresh, kept, old = out / "state.new", out / "state", out / "state.old"
+    if accelerator.is_main_process:
+        shutil.rmtree(fresh, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(fresh))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        facts = {"step": progress.step, "best": progress.best, "config": _deciding(config)}
+        (fresh / _PROGRESS_FILE).write_text(json.dumps(facts), encoding="utf-8")
+        if kept.exists():  # else the old one is the only one there is
+            shutil.rmtree(old, ignore_errors=True)
+            kept.rename(old)
+        fresh.rename(kept)
+        shutil.rmtree(old, ignore_errors=True)
+    accelerator.wait_for_everyone()
+
+
+def resume(accelerator: Accelerator, config: TrainingConfig, out: Path) -> Progress:
+    """Load the last checkpoint in `out`, if there is one.
+
+    Raises:
+        ConfigError: it was made with a configuration that would have given other weights.
+    """
+    for folder in (out / "state", out / "state.old"):
+        if (folder / _PROGRESS_FILE).exists():
+            facts = json.loads((folder / _PROGRESS_FILE).read_text(encoding="utf-8"))
+            wanted = _deciding(config)
+            changed = sorted(key for key in wanted | facts["config"] if facts["config"].get(key) != wanted.get(key))
+            if changed:
+                raise ConfigError(
+                    f"{out}: holds a run with another {', '.join(changed)}; restore it, or give another --out"
+                )
+            accelerator.load_state(str(folder))
+            return Progress(step=facts["step"], best=facts["best"])
+    return Progress()
+
+
+def _deciding(config: TrainingConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude=_FREE_TO_CHANGE)

@@ -1,0 +1,210 @@
+"""Contrastive training as a stage: it learns, and it trains what it should.
+
+Run: pytest tests/mulan/training/test_contrastive.py.
+"""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from data.augment import AudioAugmentation, SpecAugment
+from data.errors import CheckpointError, ConfigError, ManifestError
+from mulan import load_encoder
+from mulan.audio_tower import AudioTowerConfig
+from mulan.backbones import save_backbone
+from mulan.checkpoint import load_backbone
+from mulan.distributed import Share
+from mulan.mert import Mert, MertConfig
+from mulan.model import MuLanConfig
+from mulan.training.contrastive import MulanStage, MulanTrainConfig
+from mulan.training.loop import _prepare_batch_norm
+from mulan.training.trainable import TrainableConfig
+
+EXACT = 1e-5  # on the scale of a tensor's largest value, or of 1 if that is more
+TINY_MERT = MertConfig(conv_dim=8, dim=32, depth=2, heads=2, ffn_dim=32)
+
+
+@pytest.fixture
+def quiet(mulan_config, changed):
+    """Without dropout, so that two ways to compute the same can be compared."""
+    backbone = mulan_config.model.audio.backbone.model_copy(update={"dropout": 0.0})
+    audio = mulan_config.model.audio.model_copy(update={"backbone": backbone})
+    return changed(mulan_config, model=mulan_config.model.model_copy(update={"audio": audio}))
+
+
+@pytest.fixture
+def mert_config(mulan_config, changed, tmp_path):
+    """The configuration of a MuQ-MuLan without its audio backbone, and one line more."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        save_backbone(tmp_path / "mert", Mert(TINY_MERT), name="mert", licence="CC-BY-NC-4.0")
+    described = mulan_config.model.model_copy(update={"audio": AudioTowerConfig(dim=16)})
+    return changed(mulan_config, model=described, audio_from=f"local:{tmp_path / 'mert'}")
+
+
+def step_of(config: MulanTrainConfig, music) -> tuple[MulanStage, dict]:
+    """A stage after one backward pass."""
+    stage = MulanStage(config, music)
+    _prepare_batch_norm(stage.module, config)
+    stage.module.train()
+    step, batch = next(stage.batches(first_step=0, share=Share()))
+    return stage, stage.backward(Accelerator(cpu=True), stage.module, step, batch)
+
+
+def gradients(stage) -> dict[str, torch.Tensor]:
+    return {name: weight.grad for name, weight in stage.module.named_parameters() if weight.grad is not None}
+
+
+def test_training_reduces_the_loss_and_the_model_tells_the_music_apart(
+    mulan_config, changed, music, train, curve, tmp_path
+):
+    config = changed(mulan_config, steps=48, validate_every=48)
+    folder = train(MulanStage(config, music), tmp_path / "run")
+    losses = [record["loss"] for record in curve(tmp_path / "run") if "loss" in record]
+    assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 1.0
+    encoder = load_encoder(f"local:{folder}", device="cpu", precision="float32")
+    audio = encoder.encode_files([music[8].path, music[9].path])  # not trained on
+    scores = audio @ encoder.encode_text(["piano", "drums"]).T
+    assert scores.argmax(axis=1).tolist() == [0, 1]
+    assert encoder.licence == "Apache-2.0"
+    last = curve(tmp_path / "run")[-1]
+    assert last["valid_mrr"] == last["valid_r_at_1"] == last["valid_audio_to_text_mrr"] == 1.0
+    assert last["valid_median_rank"] == 1
+
+
+def test_the_frozen_text_backbone_is_neither_trained_nor_stored(mulan_config, music, train, tmp_path):
+    stage = MulanStage(mulan_config, music)
+    before = {name: weight.clone() for name, weight in stage.module.model.text.backbone.state_dict().items()}
+    folder = train(stage, tmp_path / "run")
+    after = stage.module.model.text.backbone.state_dict()
+    assert all(after[name].equal(weight) for name, weight in before.items())
+    assert not [key for key in load_file(folder / "model.safetensors") if key.startswith("text.backbone.")]
+    assert load_encoder(f"local:{folder}", device="cpu").dim == 12  # its hash is checked on loading
+
+
+def test_fewer_tracks_than_a_batch_are_refused(mulan_config, changed, music, train, tmp_path):
+    with pytest.raises(ManifestError, match=r"found 8 tracks; batch_size is 64"):
+        train(MulanStage(changed(mulan_config, batch_size=64), music), tmp_path / "run")
+
+
+def test_tracks_without_any_text_are_refused_by_name(mulan_config, music):
+    mute = [dataclasses.replace(track, captions=(), tags=()) if track.id == "2" else track for track in music]
+    with pytest.raises(ManifestError, match=r"^1 tracks, such as '2', have neither captions nor tags"):
+        MulanStage(mulan_config, mute)
+
+
+@pytest.mark.parametrize("kind", ["decoupled", "softmax", "sigmoid"])
+def test_micro_batches_with_frozen_statistics_are_the_plain_step(kind, quiet, changed, music):
+    config = changed(quiet, batch_norm="frozen", loss=kind, batch_size=8)
+    plain, numbers = step_of(config, music)
+    expected = gradients(plain)
+    assert max(float(gradient.abs().max()) for gradient in expected.values()) > 0.1  # there is something to compare
+    for size in (2, 3):  # 3, 3 and 2 clips
+        cut, found = step_of(changed(config, micro_batch=size), music)
+        assert found["loss"] == pytest.approx(float(numbers["loss"]), abs=EXACT)
+        assert gradients(cut).keys() == expected.keys()
+        for name, gradient in gradients(cut).items():
+            scale = max(1.0, float(expected[name].abs().max()))
+            torch.testing.assert_close(gradient, expected[name], rtol=0, atol=EXACT * scale, msg=name)
+
+
+def test_sigmoid_loss_trains_its_bias_which_no_model_needs(mulan_config, changed, music, train, tmp_path):
+    stage = MulanStage(changed(mulan_config, loss="sigmoid"), music)
+    assert stage.module.bias.item() == -10.0
+    folder = train(stage, tmp_path / "run")
+    assert stage.module.bias.item() != -10.0
+    assert load_file(tmp_path / "run" / "state" / "model.safetensors")["bias"] == stage.module.bias
+    assert not [name for name in load_file(folder / "model.safetensors") if name == "bias" or name.startswith("model.")]
+    assert load_encoder(f"local:{folder}", device="cpu").dim == 12
+
+
+def test_only_the_sigmoid_loss_has_a_bias(mulan_config, changed, music):
+    assert MulanStage(mulan_config, music).module.bias is None
+    assert MulanStage(changed(mulan_config, loss="softmax"), music).module.bias is None
+
+
+def test_the_logit_scale_is_clamped_to_100(mulan_config, music):
+    stage = MulanStage(mulan_config, music)
+    stage.module.model.log_scale.data.fill_(math.log(300.0))
+    stage.after_step(stage.module, 0)
+    assert stage.module.model.logit_scale.item() == pytest.approx(100.0)
+
+
+def test_one_line_makes_a_mert_mulan_that_trains_and_loads(mert_config, changed, music, train, tmp_path):
+    stage = MulanStage(changed(mert_config, steps=2, warmup_steps=0), music)
+    assert isinstance(stage.module.model.audio.backbone, Mert)
+    start = load_backbone(mert_config.audio_from).state_dict()
+    trained = stage.module.model.audio.backbone.state_dict()
+    assert all(trained[name].equal(weight) for name, weight in start.items())
+    folder = train(stage, tmp_path / "run")
+    assert not trained["layers.1.attention.query.weight"].equal(start["layers.1.attention.query.weight"])
+    encoder = load_encoder(f"local:{folder}", device="cpu", precision="float32")
+    assert encoder.encode_files([music[0].path]).shape == (1, 12)
+
+
+def test_an_audio_backbone_other_than_described_is_refused(mulan_config, changed, mert_config, music):
+    wrong = changed(mulan_config, audio_from=mert_config.audio_from)  # describes a MuQ
+    with pytest.raises(CheckpointError, match=r"audio\.backbone: differs from .*kind = 'muq' \(there 'mert'\)"):
+        MulanStage(wrong, music)
+
+
+def test_spec_augment_is_refused_for_a_mert_wherever_it_is_named(mert_config, changed, music):
+    blanks = AudioAugmentation(spec_augment=SpecAugment())
+    with pytest.raises(ConfigError, match=r"^audio\.spec_augment: blanks parts of a mel, and a MERT has none"):
+        MulanStage(changed(mert_config, audio=blanks), music)
+    described = mert_config.model.model_copy(update={"audio": AudioTowerConfig(backbone=TINY_MERT, dim=16)})
+    with pytest.raises(ValueError, match=r"audio\.spec_augment: blanks parts of a mel"):
+        changed(mert_config, model=described, audio=blanks)
+
+
+def test_more_layers_to_train_than_there_are_is_refused(mulan_config, changed, music):
+    with pytest.raises(ConfigError, match=r"trainable\.audio = 'last-3': 1 layers of the backbone are in use"):
+        MulanStage(changed(mulan_config, trainable=TrainableConfig(audio="last-3")), music)
+
+
+def test_a_shared_caption_is_right_for_every_track_that_has_it(mulan_config, changed, music):
+    """Of four valid tracks two share a caption; the model is replaced by latents that rank them by hand."""
+    stage = MulanStage(mulan_config, music)
+    texts = iter([0.0, 90.0, 0.0, 90.0])  # of the tracks 8 to 11: piano, drums, piano, drums
+    sounds = iter([1.0, 90.0, 0.0, 91.0])
+
+    def towers(waveforms, ids, mask, blanked):
+        audio, text = (torch.stack([_direction(next(angles)) for _ in waveforms]) for angles in (sounds, texts))
+        return audio, text, torch.tensor(10.0)
+
+    numbers = stage.validate(towers, torch.device("cpu"))
+    assert numbers["valid_mrr"] == numbers["valid_r_at_1"] == 1.0  # "calm piano" finds track 10 before 8: right as well
+    assert numbers["valid_audio_to_text_mrr"] == 1.0
+
+
+def _direction(degrees: float) -> torch.Tensor:
+    return torch.tensor([math.cos(math.radians(degrees)), math.sin(math.radians(degrees))])
+
+
+def test_lora_is_merged_into_what_is_saved_and_kept_apart_in_training(make_stage, train, tmp_path):
+    stage = make_stage("lora", steps=4, validate_every=2, learning_rate=0.05)
+    names = {name for name, _ in stage.module.named_parameters()}
+    assert any(".lora_A." in name for name in names)
+    folder = train(stage, tmp_path / "run")
+    assert {name for name, _ in stage.module.named_parameters()} == names
+    stored = load_file(folder / "model.safetensors")
+    assert not [name for name in stored if "lora" in name]
+    state = load_file(tmp_path / "run" / "state" / "model.safetensors")
+    query = "audio.backbone.layers.0.attention.query"
+    start = make_stage("lora").module.state_dict()[f"model.{query}.base_layer.weight"]
+    assert state[f"model.{query}.base_layer.weight"].equal(start)  # never merged while training went on
+    assert not torch.equal(stored[f"{query}.weight"].float(), start.half().float())
+    assert load_encoder(f"local:{folder}", device="cpu", precision="float32").dim == 12
+
+
+def test_configurations_are_complete_before_they_are_saved(mert_config, music, train, changed, tmp_path):
+    folder = train(MulanStage(changed(mert_config, steps=1, warmup_steps=0), music), tmp_path / "run")
+    stored = MuLanConfig.model_validate(json.loads((folder / "config.json").read_text())["model"])
+    assert stored.audio.backbone == TINY_MERT
+    assert str(tmp_path) not in (folder / "config.json").read_text()  # no trace of where it came from
