@@ -109,6 +109,12 @@ def training_progress() -> Iterator[Callable[[Mapping[str, Any]], None]]:
         yield show
 
 
+def summarise_unread(listing: Path) -> None:
+    """Say how many files a training could not read, if any."""
+    if listing.exists() and (count := len(listing.read_text(encoding="utf-8").splitlines())):
+        note(f"{count:,} files could not be read; {listing} lists them")
+
+
 def _record_line(record: Mapping[str, Any]) -> str:
     shown = {key: value for key, value in record.items() if key not in {"step", "steps"}}
     pairs = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items())

@@ -49,12 +49,11 @@ def list_tracks(
 
     Example: mulan data list ~/Music music.jsonl
     """
-    from data.errors import ManifestError
     from data.manifest import scan_folder, write_manifest
 
+    if out.suffix != ".jsonl":
+        raise typer.BadParameter(f"{out}: a manifest is written as JSON Lines; name it NAME.jsonl")
     tracks = scan_folder(folder)
-    if not tracks:
-        raise ManifestError(f"{folder}: holds no audio files")
     write_manifest(out, tracks)
     captioned = sum(bool(track.captions or track.tags) for track in tracks)
     console.note(f"{out} lists {len(tracks):,} tracks, {captioned:,} of them with captions or tags")
@@ -73,4 +72,7 @@ def pack(
     from data.corpus import read_tracks
     from data.shards import write_shards
 
-    console.note(f"{write_shards(read_tracks(manifest), out, tracks_per_shard=tracks_per_shard)} lists what was packed")
+    tracks = read_tracks(manifest)
+    packed = write_shards(tracks, out, tracks_per_shard=tracks_per_shard, on_missing=console.skipping)
+    console.summarise_skipped(len(tracks) - len(packed), len(tracks))
+    console.note(f"{len(packed):,} tracks packed; {out / 'manifest.jsonl'} lists them")

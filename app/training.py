@@ -72,8 +72,13 @@ def train(
         from mulan.training.loop import fit
 
         built = build(settings, tracks, cache=cache)
-        with console.training_progress() as show:
-            folder = fit(built, out, on_step=show)
+        try:
+            with console.training_progress() as show:
+                folder = fit(built, out, on_step=show)
+        except KeyboardInterrupt:
+            console.note("stopped; the same command goes on from the last checkpoint")
+            raise
+        console.summarise_unread(out / "skipped.jsonl")
     remedy = {
         StageName.CODEC: f"name it as targets.name of mulan train muq: local:{folder}",
         StageName.RVQ: "name it as targets.quantizer of mulan train muq",

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from data.errors import ManifestError
 from data.manifest import MANIFEST_NAME, Track, read_manifest, scan_folder
 from data.shards import read_shards
 
@@ -17,7 +16,4 @@ def read_tracks(source: Path) -> list[Track]:
         return read_manifest(source)
     if (source / MANIFEST_NAME).is_file():
         return read_manifest(source / MANIFEST_NAME)
-    tracks = read_shards(source) if any(source.glob("*.tar")) else scan_folder(source)
-    if not tracks:
-        raise ManifestError(f"{source}: holds neither {MANIFEST_NAME}, tar shards nor audio files")
-    return tracks
+    return read_shards(source) if any(source.glob("*.tar")) else scan_folder(source)

@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -26,11 +26,22 @@ from data.tar import TarMember, list_members, open_member
 _WAIT_SECONDS = 0.05
 
 
-def write_shards(tracks: Iterable[Track], out: Path, *, tracks_per_shard: int) -> Path:
-    """Copy tracks into shards of `out`, byte for byte; give the path of their manifest.
+def write_shards(
+    tracks: Iterable[Track],
+    out: Path,
+    *,
+    tracks_per_shard: int,
+    on_missing: Callable[[Path, str], None] = lambda path, reason: None,
+) -> list[Track]:
+    """Copy tracks into shards of `out`, byte for byte, with a manifest beside them; give the tracks as packed.
 
     A file that holds several tracks is copied for each. A shard is written aside and then renamed, and one that is
-    already there with the same tracks stays: called again after an interruption, this goes on.
+    already there with the same tracks stays: called again after an interruption, this goes on. Shards that an earlier
+    call made of more tracks are removed.
+
+    Args:
+        on_missing: is told of each file that is not there, whose track is left out. Whether the others can be decoded
+            shows only when they are.
 
     Raises:
         ManifestError: the audio of a track cannot be read.
@@ -40,7 +51,7 @@ def write_shards(tracks: Iterable[Track], out: Path, *, tracks_per_shard: int) -
         raise ValueError(f"tracks_per_shard is {tracks_per_shard}; must be at least 1")
     out.mkdir(parents=True, exist_ok=True)
     written: list[Track] = []
-    everything = iter(tracks)
+    everything = (track for track in tracks if _is_there(track, on_missing))
     for number in itertools.count():
         chosen = list(itertools.islice(everything, tracks_per_shard))
         if not chosen:
@@ -50,7 +61,9 @@ def write_shards(tracks: Iterable[Track], out: Path, *, tracks_per_shard: int) -
             _write_shard(shard, chosen, first=number * tracks_per_shard)
         written += read_shards([shard])
     write_manifest(out / MANIFEST_NAME, written)
-    return out / MANIFEST_NAME
+    for left_over in sorted(out.glob("shard-*.tar"))[number:]:
+        left_over.unlink()
+    return written
 
 
 def read_shards(shards: Path | Sequence[Path]) -> list[Track]:
@@ -151,6 +164,13 @@ class ShardCache:
             path.unlink()
             return True
         return False
+
+
+def _is_there(track: Track, on_missing: Callable[[Path, str], None]) -> bool:
+    if track.path.is_file():
+        return True
+    on_missing(track.path, "no such file")
+    return False
 
 
 def _holds(shard: Path, tracks: Sequence[Track]) -> bool:

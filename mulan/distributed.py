@@ -75,8 +75,7 @@ def synchronise_batch_norm(module: Module) -> Module:
 
     Parameters, buffers and names stay, and so does what `isinstance` says. Results, gradients and running statistics
     are those of one process with the whole batch, but for rounding. In eval mode, and with one process, it is torch's
-    own BatchNorm. Under activation checkpointing the second forward moves the running statistics a second time, as it
-    does with torch's own.
+    own BatchNorm.
     """
     return _become(module, {nn.BatchNorm1d: SynchronisedBatchNorm1d, nn.BatchNorm2d: SynchronisedBatchNorm2d})
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 import torch
 from accelerate import Accelerator
 from pydantic import PositiveFloat, PositiveInt, model_validator
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import EncodecConfig, EncodecModel
@@ -25,6 +26,7 @@ from data.loader import Batch, Clips, batches, centred_batches
 from data.manifest import Track
 from data.shards import ShardCache
 from mulan.distributed import Share
+from mulan.hub import CONFIG_FILE, SAFETENSORS_FILE
 from mulan.mel import MSD_STD, SAMPLE_RATE, LogMel
 from mulan.rvq import CodeUsage
 from mulan.training.config import TrainingConfig
@@ -207,7 +209,13 @@ class CodecStage:
         """Write the codec as transformers does."""
         encodec = EncodecModel(self.config.encodec())
         encodec.load_state_dict({name.removeprefix("encodec."): weight for name, weight in weights.items()})
-        encodec.save_pretrained(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG_FILE).unlink(missing_ok=True)  # written last: without it, the folder is no model
+        # Not by save_pretrained of the model, which draws a progress bar.
+        save_file(
+            {name: weight.contiguous() for name, weight in encodec.state_dict().items()}, folder / SAFETENSORS_FILE
+        )
+        encodec.config.save_pretrained(folder)
 
 
 def spectral_distance(found: Tensor, wanted: Tensor) -> Tensor:

@@ -57,6 +57,8 @@ class TrainingConfig(StrictModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps = {self.warmup_steps}: must be less than steps = {self.steps}")
         borders = [0, *self.restarts, self.steps]
         if any(later - earlier <= self.warmup_steps for earlier, later in itertools.pairwise(borders)):
             raise ValueError(

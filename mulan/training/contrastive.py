@@ -7,6 +7,7 @@ trained and of augmentations is ours.
 """
 
 import copy
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ from mulan.training.config import TrainingConfig
 from mulan.training.gradient_cache import cached_backward
 from mulan.training.loop import Numbers
 from mulan.training.trainable import TrainableConfig, merge_lora, set_trainable
+
+logger = logging.getLogger(__name__)
 
 _VALIDATION_ROWS = 32
 _IMAGINED_TOKENS = 16
@@ -99,7 +102,7 @@ class MulanStage:
         ConfigError: what is to be trained does not exist or needs a package that is missing, or SpecAugment is asked
             for where there is no mel.
         CheckpointError: a backbone is not to be found or other than the configuration says.
-        ManifestError: there are no training tracks, or one has neither captions nor tags.
+        ManifestError: there are no training tracks with captions or tags.
     """
 
     score = "valid_mrr"
@@ -118,7 +121,11 @@ class MulanStage:
         )
         self._blueprint = copy.deepcopy(model).to("meta")  # what weights are put into to be saved
         self.module = PairModule(model, has_bias=config.loss == "sigmoid")
-        train, valid = ([track for track in tracks if track.split == split] for split in ("train", "valid"))
+        told = [track for track in tracks if track.captions or track.tags]
+        if len(told) < len(tracks):
+            mute = next(track.id for track in tracks if not (track.captions or track.tags))
+            logger.warning("%d tracks, such as %s, are left out: no captions, no tags", len(tracks) - len(told), mute)
+        train, valid = ([track for track in told if track.split == split] for split in ("train", "valid"))
         self._train = self._clips(train, cache)
         self._valid = self._clips(valid, cache) if valid else None
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
 from mulan.distributed import Share, freeze_batch_norm, gather_objects, synchronise_batch_norm
@@ -162,6 +163,9 @@ def _tell_plugins(accelerator: Accelerator, module: nn.Module, config: TrainingC
     """What FSDP and DeepSpeed have to know of a model and its batch; without effect where they are not used."""
     blocks = sorted(_BLOCKS & {type(part).__name__ for part in module.modules()})
     module._no_split_modules = blocks  # type: ignore[assignment]  # where transformers' models name them
+    if accelerator.distributed_type == DistributedType.FSDP:
+        for parameter in module.parameters():  # it refuses the channels-last ones of the stem
+            parameter.data = parameter.data.contiguous()
     if plugin := accelerator.state.deepspeed_plugin:
         plugin.deepspeed_config.update(train_micro_batch_size_per_gpu=rows, gradient_clipping=config.max_grad_norm)
 

@@ -55,8 +55,10 @@ def resume(accelerator: Accelerator, config: TrainingConfig, out: Path) -> Progr
             wanted = _deciding(config)
             changed = sorted(key for key in wanted | facts["config"] if facts["config"].get(key) != wanted.get(key))
             if changed:
+                there = {key: facts["config"].get(key) for key in changed}
+                listed = ", ".join(f"{key} = {wanted.get(key)!r} (there {value!r})" for key, value in there.items())
                 raise ConfigError(
-                    f"{out}: holds a run with another {', '.join(changed)}; restore it, or give another --out"
+                    f"{out}: holds a run of other settings: {listed}; set them as they are there, or give another --out"
                 )
             accelerator.load_state(str(folder))
             return Progress(step=facts["step"], best=facts["best"])

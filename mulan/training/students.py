@@ -35,7 +35,7 @@ from mulan.training.rvq import MelRvqStage, RvqTrainConfig
 
 TEACHERS = ("none", "random-projection", "mert", "mel-rvq", "iterative mel-rvq")
 _MERT_HEAD_DIM = 64
-_PROBED_WINDOWS = 3  # of each track, some ten seconds
+_PROBED_WINDOWS = 2  # of each track, some six seconds
 
 Results = dict[str, dict[str, list[float]]]  # by teacher and measure: a number for each seed
 

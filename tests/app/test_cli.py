@@ -2,14 +2,19 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from app import console
 from app.cli import main
 from app.demo import DEMO_LIBRARY
 from indexing.build import Progress
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs" / "train"
+RVQ, ITERATE = CONFIGS / "mel-rvq.toml", CONFIGS / "muq-mini-iter.toml"
 
 
 @pytest.fixture
@@ -110,6 +115,15 @@ def test_tags_are_scored_best_first(run, clips):
         (["convert", "nowhere", "out"], 1, "nowhere"),
         (["eval", "tags", "nowhere.jsonl"], 1, "nowhere.jsonl"),
         (["train", "mulan", "nowhere.toml", "--manifest", "x", "--out", "y"], 1, "nowhere.toml"),
+        (["train", "muq", RVQ, "--manifest", "x", "--out", "y"], 1, "mel-rvq.toml: key 'backbone' is missing"),
+        (["train", "rvq", RVQ, "--manifest", "x", "--out", "y", "--set", "stepz=3"], 1, "did you mean 'steps'?"),
+        (["train", "rvq", RVQ, "--manifest", "x", "--out", "y"], 1, "x: cannot be read as a manifest"),
+        (["train", "rvq", RVQ, "--manifest", "x", "--out", "y", "--model", "m"], 2, "for iterate, and only there"),
+        (["train", "iterate", ITERATE, "--manifest", "x", "--out", "y"], 2, "--model names the backbone"),
+        (["train", "dance", RVQ, "--manifest", "x", "--out", "y"], 2, "dance"),
+        (["data", "list", ".", "x.csv"], 2, "name it NAME.jsonl"),
+        (["data", "pack", "nowhere", "out"], 1, "nowhere"),
+        (["bench", "students", "nowhere.toml", "--manifest", "x", "--heldout", "x", "--out", "y"], 1, "nowhere.toml"),
         (["dance"], 2, "dance"),
     ],
 )
@@ -133,7 +147,57 @@ def test_eval_tags_reports_and_writes_every_number(run, tmp_path):
 
 
 def test_every_verb_has_help_with_an_example(run):
-    for verb in (["embed"], ["convert"], ["search"], ["tag"], ["serve"], ["index", "build"], ["data", "render"]):
+    for verb in (
+        ["embed"],
+        ["convert"],
+        ["search"],
+        ["tag"],
+        ["serve"],
+        ["index", "build"],
+        ["data", "render"],
+        ["data", "list"],
+        ["data", "pack"],
+        ["train"],
+        ["bench", "train"],
+        ["bench", "students"],
+    ):
         code, out, _ = run(*verb, "--help")
         assert code == 0
         assert f"Example: mulan {' '.join(verb)}" in " ".join(out.split())
+
+
+@pytest.fixture
+def tones(tmp_path):
+    """Twelve wavs, a file that is none, and one that is not there, in a CSV manifest."""
+    rows = ["path,captions,tags"]
+    for number in range(12):
+        wave = 0.1 * np.random.default_rng(number).standard_normal(24_000)
+        soundfile.write(tmp_path / f"{number}.wav", wave.astype(np.float32), 24_000)
+        rows.append(f'{number}.wav,"calm, slow|solo",piano|quiet')
+    (tmp_path / "broken.wav").write_text("no audio")
+    (tmp_path / "music.csv").write_text("\n".join([*rows, "broken.wav,loud,drums", "gone.wav,loud,drums"]))
+    return tmp_path / "music.csv"
+
+
+def test_a_quantiser_is_trained_from_a_csv_manifest_past_files_that_cannot_be_read(run, tones, tmp_path):
+    tiny = {"steps": 4, "batch_size": 4, "save_every": 2, "log_every": 2, "validate_every": 4, "loader_workers": 0}
+    tiny |= {"clip_seconds": 0.5, "quantizer.codebook_size": 8, "quantizer.stages": 2, "warmup_steps": 1}
+    settings = [word for key, value in tiny.items() for word in ("--set", f"{key}={value}")]
+    arguments = ("train", "rvq", RVQ, "--manifest", tones, "--out", tmp_path / "out", *settings)
+    code, out, err = run(*arguments, "--dry-run")
+    assert (code, (tmp_path / "out").exists()) == (0, False)
+    assert "parameters" in out
+    assert "4 steps" in out
+    code, _, err = run(*arguments)
+    assert code == 0
+    assert "step 4 of 4" in err
+    assert "used_2" in err
+    assert f"trained model in {tmp_path / 'out' / 'model'}" in err
+    assert (tmp_path / "out" / "model" / "config.json").exists()
+
+
+def test_a_library_is_packed_past_a_file_that_is_not_there(run, tones, tmp_path):
+    code, _, err = run("data", "pack", tones, tmp_path / "shards", "--tracks-per-shard", "5")
+    assert code == 0
+    assert "gone.wav: no such file" in err
+    assert "13 tracks packed" in err

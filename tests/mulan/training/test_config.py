@@ -70,7 +70,7 @@ def test_restarts_out_of_order_or_closer_than_a_warm_up_are_refused(muq_config, 
 
 
 def test_a_warm_up_that_never_ends_is_refused(muq_config):
-    with pytest.raises(ConfigError, match=r"each more than warmup_steps \(7\) from the next"):
+    with pytest.raises(ConfigError, match=r"^x: warmup_steps = 7: must be less than steps = 7"):
         parse_config(MuqTrainConfig, {**dict(muq_config), "warmup_steps": 7}, where="x")
 
 

@@ -93,10 +93,14 @@ def test_fewer_tracks_than_a_batch_are_refused(mulan_config, changed, music, tra
         train(MulanStage(changed(mulan_config, batch_size=64), music), tmp_path / "run")
 
 
-def test_tracks_without_any_text_are_refused_by_name(mulan_config, music):
+def test_tracks_without_any_text_are_left_out_and_told(mulan_config, music, caplog):
     mute = [dataclasses.replace(track, captions=(), tags=()) if track.id == "2" else track for track in music]
-    with pytest.raises(ManifestError, match=r"^1 tracks, such as '2', have neither captions nor tags"):
-        MulanStage(mulan_config, mute)
+    stage = MulanStage(mulan_config, mute)
+    batch = next(stage.batches(first_step=0, share=Share()))[1]
+    assert "2" not in {key.track_id for key in batch.keys}
+    assert "1 tracks, such as 2, are left out: no captions, no tags" in caplog.text
+    with pytest.raises(ManifestError, match="found no tracks"):
+        MulanStage(mulan_config, [dataclasses.replace(track, captions=(), tags=()) for track in music])
 
 
 @pytest.mark.parametrize("kind", ["decoupled", "softmax", "sigmoid"])

@@ -74,16 +74,16 @@ def test_a_run_that_ended_without_its_model_writes_the_model_alone(make_stage, t
 @pytest.mark.parametrize(
     ("kind", "changes", "named"),
     [
-        ("rvq", {"learning_rate": 1e-3}, "learning_rate"),
-        ("muq", {"steps": 9, "batch_size": 2}, "batch_size, steps"),
-        ("mulan", {"loss": "softmax"}, "loss"),
+        ("rvq", {"learning_rate": 1e-3}, r"learning_rate = 0\.001 \(there 0\.003\)"),
+        ("muq", {"steps": 9, "batch_size": 2}, r"batch_size = 2 \(there 4\), steps = 9 \(there 7\)"),
+        ("mulan", {"loss": "softmax"}, r"loss = 'softmax' \(there 'decoupled'\)"),
     ],
 )
 def test_another_configuration_in_the_same_folder_is_refused_by_its_keys(
     kind, changes, named, make_stage, train, tmp_path
 ):
     train(make_stage(kind), tmp_path / "run")
-    message = rf"run: holds a run with another {named}; restore it, or give another --out$"
+    message = rf"run: holds a run of other settings: {named}; set them as they are there, or give another --out$"
     with pytest.raises(ConfigError, match=message):
         train(make_stage(kind, **changes), tmp_path / "run")
 
