@@ -57,8 +57,8 @@ def train(
 
     kind, build = _kinds(stage)
     settings = read_config(kind, config, overrides=overrides or [])  # before anything is loaded
-    if model is None:
-        settings.share_of(launched_processes())
+    for run in (settings,) if model is None else (settings.quantizer, settings.student):
+        run.share_of(launched_processes())
     tracks = read_tracks(manifest)
     cache = ShardCache(out / "shards", fetch=fetch, keep=keep) if fetch else None
     if model is not None:

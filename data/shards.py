@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from data.audio import AUDIO_SUFFIXES
-from data.errors import ManifestError
+from data.errors import ConfigError, ManifestError
 from data.manifest import MANIFEST_NAME, Track, describe, parse_sidecar, parse_track, write_manifest
 from data.tar import TarMember, list_members, open_member
 
@@ -93,12 +93,21 @@ class ShardCache:
             than the workers read ahead, two batches each; else shards are fetched more than once an epoch.
 
     Raises:
-        ValueError: keep is below 1, or the command lacks {name} or {file}.
+        ValueError: keep is below 1.
+        ConfigError: the command lacks {name} or {file}, has other braces, or a quote that does not end.
     """
 
     def __init__(self, folder: Path, *, fetch: str, keep: int) -> None:
-        if keep < 1 or "{name}" not in fetch or "{file}" not in fetch:
-            raise ValueError(f"found keep={keep}, fetch={fetch!r}; must be at least 1, and hold {{name}} and {{file}}")
+        if keep < 1:
+            raise ValueError(f"keep is {keep}; must be at least 1")
+        try:
+            words = [word.format(name="", file="") for word in shlex.split(fetch)]
+        except (ValueError, KeyError, IndexError):
+            words = []
+        if not words or "{name}" not in fetch or "{file}" not in fetch:
+            raise ConfigError(
+                f"{fetch!r}: is no command to fetch a shard; write one with {{name}} and {{file}}, as it is"
+            )
         self.folder, self.keep, self._fetch = folder, keep, fetch
 
     @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from data.clips import Window
-from data.errors import AudioError
+from data.errors import AudioError, ManifestError
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +99,8 @@ def _events(
                 yield track, window
         except AudioError as unusable:
             error = unusable
+        except ManifestError:  # no track will do better: the place that all of them come from is gone
+            raise
         except Exception as unexpected:  # the per-file edge: one odd file never stops a batch of thousands
             logger.exception("a decoder failed in a way it should not")
             error = AudioError(f"the decoder failed unexpectedly ({type(unexpected).__name__}: {unexpected})")

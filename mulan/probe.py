@@ -15,7 +15,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from data.audio import stream_audio
+from data.audio import load_audio
 from data.clips import Window, split_windows
 from data.compose import KEYS
 from data.errors import ManifestError
@@ -71,9 +71,11 @@ def layer_features(
             hidden = backbone.hidden_states(torch.from_numpy(windows))
             return torch.stack([states.float().mean(dim=1) for states in hidden], dim=1).numpy()
 
+    window_samples = round(clip_seconds * SAMPLE_RATE)
+
     def windows(track: Track) -> Iterable[Window]:
-        blocks = stream_audio(track.path, sample_rate=SAMPLE_RATE)
-        return itertools.islice(split_windows(blocks, window_samples=round(clip_seconds * SAMPLE_RATE)), most_windows)
+        waveform = load_audio(track.source, sample_rate=SAMPLE_RATE, start=track.start, seconds=track.length)
+        return itertools.islice(split_windows([waveform], window_samples=window_samples), most_windows)
 
     embedded = embed_tracks(map(windows, tracks), embed, batch_windows=_BATCH_WINDOWS)
     return np.stack([track.stacked().mean(axis=0) for track in embedded])

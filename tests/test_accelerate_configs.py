@@ -5,13 +5,16 @@ installed.
 """
 
 import importlib.util
+import json
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from accelerate import Accelerator
 from accelerate.commands.config import load_config_from_file
@@ -21,11 +24,17 @@ from accelerate.utils import DistributedType
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 from torch import Tensor, nn
 
+from data.manifest import Track
+from mulan.checkpoint import load_backbone
 from mulan.muq import MuQ, MuQConfig
+from mulan.targets import RandomProjectionTargetsConfig
+from mulan.training import loop
+from mulan.training.muq import MuqStage, MuqTrainConfig
 
 FOLDER = Path(__file__).parent.parent / "configs" / "accelerate"
 KINDS = {"ddp": DistributedType.MULTI_GPU, "fsdp2": DistributedType.FSDP, "zero2": DistributedType.DEEPSPEED}
 ROWS = 4
+TINY = MuQConfig(conv_dim=4, dim=16, depth=2, heads=2, ffn_dim=32, dropout=0.0)
 
 
 class Tiny(nn.Module):
@@ -37,7 +46,7 @@ class Tiny(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.backbone = MuQ(MuQConfig(conv_dim=4, dim=16, depth=2, heads=2, ffn_dim=32, dropout=0.0))
+            self.backbone = MuQ(TINY)
         self.log_scale = nn.Parameter(torch.ones(1))
 
     def forward(self, waveforms: Tensor) -> Tensor:
@@ -81,6 +90,30 @@ def step_as_one_of_two(kind: str, out: Path) -> None:
     accelerator.end_training()
 
 
+def fit_as_one_of_two(kind: str, out: Path) -> None:
+    """The whole of `mulan train muq`, validation and saving included, as one of two processes."""
+    torch.set_num_threads(1)
+    state = PartialState(cpu=True)
+    state.distributed_type = DistributedType.MULTI_CPU if kind == "ddp" else DistributedType.MULTI_GPU
+    if kind == "fsdp2":
+        loop.Accelerator = lambda cpu, **options: Accelerator(**options)  # which would else take it for DDP
+    rng = np.random.default_rng(0)
+    tracks = []
+    for number in range(6):
+        path = out / f"{state.process_index}-{number}.wav"
+        soundfile.write(path, 0.1 * rng.standard_normal(24_000).astype(np.float32), 24_000)
+        split = "train" if number < ROWS else "valid"
+        tracks.append(Track(id=str(number), path=path, seconds=1.0, split=split))
+    config = MuqTrainConfig(
+        name="tiny", licence="none", seed=1, steps=3, batch_size=ROWS, micro_batch=1, batch_norm="frozen",
+        learning_rate=0.01, warmup_steps=1, weight_decay=0.01, max_grad_norm=1.0, precision="float32",
+        loader_workers=0, log_every=1, save_every=2, validate_every=3, checkpoint_activations=True, clip_seconds=0.8,
+        backbone=TINY, targets=RandomProjectionTargetsConfig(codebook_size=16),
+    )  # fmt: skip
+    loop.fit(MuqStage(config, tracks), out / "run", on_step=lambda record: None)
+    PartialState().destroy_process_group()
+
+
 def is_sharded(model: nn.Module) -> bool:
     return any(hasattr(parameter, "full_tensor") for parameter in model.parameters())
 
@@ -97,7 +130,7 @@ def launched_environment(path: Path) -> dict[str, str]:
     return {name: value for name, value in environment.items() if os.environ.get(name) != value}
 
 
-def launch_two(kind: str, out: Path) -> dict:
+def launch_two(kind: str, out: Path, *, what: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -107,7 +140,7 @@ def launch_two(kind: str, out: Path) -> dict:
     environment["PYTHONPATH"] = os.pathsep.join([str(FOLDER.parent.parent), os.environ.get("PYTHONPATH", "")])
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, kind, str(out)],
+            [sys.executable, __file__, what, kind, str(out)],
             env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -121,7 +154,6 @@ def launch_two(kind: str, out: Path) -> dict:
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
-    return torch.load(out / "result.pt")
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
@@ -151,7 +183,8 @@ def test_what_accelerate_launch_hands_on_is_what_the_files_say(processes):
 def test_a_step_on_two_processes_is_that_of_one_process_with_the_whole_batch(kind, tmp_path):
     if kind == "zero2" and importlib.util.find_spec("deepspeed") is None:
         pytest.skip("deepspeed is not installed here")
-    result = launch_two(kind, tmp_path)
+    launch_two(kind, tmp_path, what="step")
+    result = torch.load(tmp_path / "result.pt")
     assert result["facts"] == {
         "type": f"DistributedType.{'MULTI_CPU' if kind == 'ddp' else KINDS[kind].value}",
         "sharded": kind == "fsdp2",
@@ -161,5 +194,18 @@ def test_a_step_on_two_processes_is_that_of_one_process_with_the_whole_batch(kin
         torch.testing.assert_close(result["weights"][name], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_a_whole_run_under_fsdp2_is_that_under_ddp(tmp_path):
+    curves = []
+    for kind in ("ddp", "fsdp2"):
+        (tmp_path / kind).mkdir()
+        launch_two(kind, tmp_path / kind, what="fit")
+        lines = (tmp_path / kind / "run" / "metrics.jsonl").read_text().splitlines()
+        curves.append([json.loads(line) for line in lines])
+        assert load_backbone(tmp_path / kind / "run" / "model").config == TINY
+    for ddp, fsdp in zip(*curves, strict=True):
+        for key in ("loss", "gradient_norm", "valid_loss"):
+            assert fsdp.get(key) == pytest.approx(ddp.get(key), rel=1e-4)  # float32 sums in another order
+
+
 if __name__ == "__main__":
-    step_as_one_of_two(sys.argv[1], Path(sys.argv[2]))
+    {"step": step_as_one_of_two, "fit": fit_as_one_of_two}[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))

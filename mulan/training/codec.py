@@ -138,6 +138,7 @@ class CodecStage:
 
     score = "valid_log_mel_db"
     more_is_better = False
+    shardable = False
 
     def __init__(self, config: CodecTrainConfig, tracks: Sequence[Track], *, cache: ShardCache | None = None) -> None:
         self.config = config
@@ -181,10 +182,10 @@ class CodecStage:
                 frames = [module.latents(look.waveforms.to(device)).flatten(0, 1) for look in looks if look.keys]
             module.fit(torch.cat(frames), torch.Generator().manual_seed(seed_of(self.config.seed, step)))
 
-    def imagine(self, module: nn.Module, rows: int, device: torch.device) -> Tensor:
+    def imagine(self, module: Any, rows: int, device: torch.device) -> Tensor:
         """See `Stage`; without the comparison of spectra."""
-        decoded, _ = module(torch.zeros(rows, round(self.config.clip_seconds * SAMPLE_RATE), device=device))
-        return decoded.abs().mean()
+        latents = module.latents(torch.zeros(rows, round(self.config.clip_seconds * SAMPLE_RATE), device=device))
+        return module.encodec.decoder(latents.mT).abs().mean()
 
     def validate(self, module: nn.Module, device: torch.device) -> Numbers:
         """Signal-to-noise ratio, error of the log-mel, and how much each codebook is used: in the end, with codes."""

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from pydantic import model_validator
 from torch import Tensor, nn
 
+from data.audio import MIN_SECONDS
 from data.augment import AudioAugmentation
 from data.errors import ConfigError
 from data.loader import Batch, CaptionedClips, batches, centred_batches, true_negatives
@@ -66,6 +67,8 @@ class MulanTrainConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _check_towers(self) -> Self:
+        if self.model.clip_seconds < MIN_SECONDS:
+            raise ValueError(f"model.clip_seconds = {self.model.clip_seconds}: must be at least {MIN_SECONDS}")
         if self.batch_norm == "micro-batch":
             raise ValueError('batch_norm = "micro-batch": not in contrastive training; use "batch" or "frozen"')
         if message := _unblankable(self.audio, self.model):
@@ -107,6 +110,7 @@ class MulanStage:
 
     score = "valid_mrr"
     more_is_better = True
+    shardable = True
 
     def __init__(self, config: MulanTrainConfig, tracks: Sequence[Track], *, cache: ShardCache | None = None) -> None:
         self.config = config
@@ -172,7 +176,8 @@ class MulanStage:
         if not texts:
             return {}
         words, sounds = torch.cat(text).numpy(), torch.cat(audio).numpy()
-        relevant = np.array([[text == other for other in texts] for text in texts])  # some tracks share a caption
+        numbers = np.unique(texts, return_inverse=True)[1]
+        relevant = numbers[:, None] == numbers  # some tracks share a caption
         forth = retrieval_scores(words, sounds, relevant=relevant)
         back = retrieval_scores(sounds, words, relevant=relevant)
         return {

@@ -44,6 +44,7 @@ from mulan.training.rvq import HiddenStates, RvqStage, RvqTrainConfig
 logger = logging.getLogger(__name__)
 
 _WINDOWS = 8  # labelled at once
+_ROWS_PER_SHARD = 100_000  # a little over an hour of music: what an interruption can cost
 
 
 class IterateConfig(StrictModel):
@@ -143,7 +144,7 @@ class Labeller:
             StoreError: the folder holds labels of another format, or is damaged; or no track could be read.
         """
         share = current_share()
-        with LabelWriter(folder, self._format, part=share.rank) as writer:
+        with LabelWriter(folder, self._format, part=share.rank, rows_per_shard=_ROWS_PER_SHARD) as writer:
             mine = [track for track in tracks[share.rank :: share.world] if track.id not in writer.finished]
             on_labelled(len(tracks[share.rank :: share.world]) - len(mine))
             windows = (self._windows(track, cache) for track in mine)

@@ -6,6 +6,7 @@ A stage says what is trained, on which batches, by which loss, and how it is jud
 """
 
 import contextlib
+import datetime
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch import Tensor, nn
 
+from data.errors import ConfigError
 from mulan.distributed import Share, freeze_batch_norm, gather_objects, synchronise_batch_norm
 from mulan.hub import CONFIG_FILE
 from mulan.runtime import Runtime, choose_runtime, keep_memory
@@ -27,6 +29,8 @@ from mulan.training.state import Progress, resume, save_state
 
 OnStep = Callable[[Mapping[str, Any]], None]
 Numbers = dict[str, float]
+
+_PATIENCE = datetime.timedelta(hours=12)  # for a process whose part takes longer, as when labels are made
 
 _BLOCKS = {"ConformerLayer", "TransformerLayer", "BertLayer", "XLMRobertaLayer"}  # what FSDP shards one by one
 
@@ -49,6 +53,10 @@ class Stage(Protocol):
     @property
     def more_is_better(self) -> bool:
         """Whether a higher score is the better one."""
+
+    @property
+    def shardable(self) -> bool:
+        """Whether FSDP or DeepSpeed may spread its weights: not where it writes them other than by the optimiser."""
 
     def batches(self, *, first_step: int, share: Share) -> Iterator[tuple[int, Any]]:
         """Steps with this process's part of their batches, from `first_step` on, the same however a run was cut.
@@ -90,9 +98,14 @@ def fit(stage: Stage, out: Path, *, on_step: OnStep) -> Path:
     config = stage.config
     runtime = choose_runtime("auto", config.precision)
     keep_memory()
-    accelerator = Accelerator(cpu=runtime.device.type == "cpu", mixed_precision="no")  # see `_autocast`
+    accelerator = Accelerator(
+        cpu=runtime.device.type == "cpu",
+        mixed_precision="no",  # see `_autocast`
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+    )
     share = Share(rank=accelerator.process_index, world=accelerator.num_processes)
     rows = config.share_of(share.world)
+    _check_plugins(accelerator, stage, rows=rows)
     _prepare_batch_norm(stage.module, config)
     _autocast(stage.module, runtime)
     _tell_plugins(accelerator, stage.module, config, rows=rows)
@@ -157,6 +170,14 @@ def _autocast(module: nn.Module, runtime: Runtime) -> None:
     """
     context = torch.autocast(runtime.device.type, runtime.dtype, enabled=runtime.dtype != torch.float32)
     module.forward = context(module.forward)
+
+
+def _check_plugins(accelerator: Accelerator, stage: Stage, *, rows: int) -> None:
+    kind, config = accelerator.distributed_type, stage.config
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and not stage.shardable:
+        raise ConfigError(f"{config.name}: writes its own weights, which {kind.value} would spread; use one GPU or DDP")
+    if kind == DistributedType.DEEPSPEED and (config.micro_batch or rows) < rows:
+        raise ConfigError(f"micro_batch = {config.micro_batch}: DeepSpeed steps at every backward; use DDP or FSDP")
 
 
 def _tell_plugins(accelerator: Accelerator, module: nn.Module, config: TrainingConfig, *, rows: int) -> None:

@@ -157,6 +157,7 @@ class MuqStage:
 
     score = "valid_loss"
     more_is_better = False
+    shardable = True
 
     def __init__(self, config: MuqTrainConfig, tracks: Sequence[Track], *, cache: ShardCache | None = None) -> None:
         self.config = config

@@ -4,7 +4,7 @@ import itertools
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mulan.training.config import TrainingConfig
 
@@ -13,10 +13,14 @@ def build_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Ad
     """AdamW over what is trained; biases, norms and scales are not decayed."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": [weight for weight in trained if _is_matrix(weight)], "weight_decay": config.weight_decay},
+        {"params": [weight for weight in trained if not _is_matrix(weight)], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+
+
+def _is_matrix(weight: Tensor) -> bool:
+    return weight.squeeze().ndim > 1  # the lengths that weight norm keeps have dimensions of size 1
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:

@@ -11,19 +11,20 @@ from typing import Any, Self
 
 import torch
 from accelerate import Accelerator
-from pydantic import PositiveFloat, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from data.errors import ManifestError
+from data.audio import MIN_SECONDS
+from data.errors import ConfigError, ManifestError
 from data.loader import Batch, Clips, batches, centred_batches
 from data.manifest import Track
 from data.shards import ShardCache
 from mulan.distributed import Share, sum_over_processes
-from mulan.mel import SAMPLE_RATE, LogMel
+from mulan.mel import MEL_BANDS, SAMPLE_RATE, LogMel
 from mulan.mert import Mert
 from mulan.muq import MuQ
 from mulan.quantizers import save_quantizer
-from mulan.rvq import CodeUsage, ResidualQuantizer, ResidualQuantizerConfig, stack_mel
+from mulan.rvq import STACKED_FRAMES, CodeUsage, ResidualQuantizer, ResidualQuantizerConfig, stack_mel
 from mulan.training.config import TrainingConfig
 from mulan.training.loop import Numbers, seed_of
 
@@ -41,7 +42,7 @@ class RvqTrainConfig(TrainingConfig):
     """
 
     quantizer: ResidualQuantizerConfig = ResidualQuantizerConfig()
-    clip_seconds: PositiveFloat = 5.0
+    clip_seconds: float = Field(5.0, ge=MIN_SECONDS)
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
@@ -90,6 +91,7 @@ class RvqStage:
 
     score = "valid_reconstruction"
     more_is_better = False
+    shardable = False
 
     def __init__(
         self,
@@ -208,4 +210,8 @@ class MelRvqStage(RvqStage):
     """Fits a Mel-RVQ: quantises stacked mel frames."""
 
     def __init__(self, config: RvqTrainConfig, tracks: Sequence[Track], *, cache: ShardCache | None = None) -> None:
+        if config.quantizer.dim != STACKED_FRAMES * MEL_BANDS:
+            raise ConfigError(
+                f"quantizer.dim = {config.quantizer.dim}: must be {STACKED_FRAMES * MEL_BANDS}, four mel frames"
+            )
         super().__init__(config, tracks, StackedMel(config.quantizer), cache=cache)

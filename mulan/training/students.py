@@ -8,6 +8,7 @@ a MuLan that starts from it. Finished parts are kept, so the command goes on whe
 """
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from data.config import StrictModel
+from data.errors import ConfigError
 from data.manifest import Track
 from mulan.checkpoint import load_backbone
 from mulan.encoder import load_encoder
@@ -76,7 +78,11 @@ def compare_students(
 
     Returns:
         for each teacher and measure a number for each seed.
+
+    Raises:
+        ConfigError: `out` holds students of other settings or other music.
     """
+    _claim(config, tracks, heldout, out)
     mel, codec = _fit_teachers(config, tracks, out, on_step)
     results: Results = {}
     for seed in config.seeds:
@@ -92,20 +98,40 @@ def compare_students(
                 student = _student(config, targets.get(teacher, MelRvqTargetsConfig(quantizer=mel)), seed=seed)
                 backbone = _train_student(config, student, teacher, tracks, folder, on_step)
                 numbers = _judge(config, backbone, tracks, heldout, folder, seed=seed, on_step=on_step)
-                kept.write_text(json.dumps(numbers), encoding="utf-8")
+                _write(kept, numbers)
             for measure, value in json.loads(kept.read_text(encoding="utf-8")).items():
                 results.setdefault(teacher, {}).setdefault(measure, []).append(value)
-    (out / "students.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    _write(out / "students.json", results)
     return results
 
 
+def _claim(config: StudentsConfig, tracks: Sequence[Track], heldout: Sequence[Track], out: Path) -> None:
+    """Make sure that what lies in `out` was made with the same settings and music; other seeds may join.
+
+    Raises:
+        ConfigError: it was not.
+    """
+    ids = "\n".join(track.id for track in (*tracks, *heldout))
+    facts = {
+        "config": config.model_dump(mode="json", exclude={"seeds"}),
+        "music": hashlib.sha256(ids.encode()).hexdigest(),
+    }
+    path = out / "settings.json"
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != facts:
+        raise ConfigError(f"{out}: holds students of other settings or other music; give another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    _write(path, facts)
+
+
+def _write(path: Path, content: object) -> None:
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    unfinished.replace(path)
+
+
 def _fit_teachers(config: StudentsConfig, tracks: Sequence[Track], out: Path, on_step: OnStep) -> tuple[Path, Path]:
-    mel, codec = out / "quantizer", out / "codec"
-    if not (mel / "model").exists():
-        fit(MelRvqStage(config.quantizer, tracks), mel, on_step=on_step)
-    if not (codec / "model").exists():
-        fit(CodecStage(config.codec, tracks), codec, on_step=on_step)
-    return mel / "model", codec / "model"
+    mel = fit(MelRvqStage(config.quantizer, tracks), out / "quantizer", on_step=on_step)
+    return mel, fit(CodecStage(config.codec, tracks), out / "codec", on_step=on_step)
 
 
 def _student(config: StudentsConfig, targets: TargetsConfig, *, seed: int) -> MuqTrainConfig:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.errors import ManifestError
+from data.errors import ConfigError, ManifestError
 from data.loader import Clips, batches
 from data.manifest import read_manifest, write_manifest
 from data.shards import ShardCache, read_shards, write_shards
@@ -230,7 +230,13 @@ def test_a_fetch_that_fails_is_one_line_and_ends_the_run(tmp_path, tracks, fetch
 
 
 def test_a_cache_needs_a_place_and_a_command(tmp_path):
-    with pytest.raises(ValueError, match=r"keep=0, fetch='cp \{name\} \{file\}'"):
+    with pytest.raises(ValueError, match="keep is 0; must be at least 1"):
         ShardCache(tmp_path, fetch="cp {name} {file}", keep=0)
-    with pytest.raises(ValueError, match=r"fetch='cp \{name\}'; must be at least 1, and hold \{name\} and \{file\}"):
+    with pytest.raises(ConfigError, match=r"'cp \{name\}': is no command to fetch a shard; write one with \{name\}"):
         ShardCache(tmp_path, fetch="cp {name}", keep=1)
+
+
+@pytest.mark.parametrize("fetch", ["cp a b", "cp '{name} {file}", "cp {name} {file} {other}", "cp {name} {} {file}"])
+def test_a_command_that_cannot_fetch_is_refused_before_it_is_needed(tmp_path, fetch):
+    with pytest.raises(ConfigError, match="is no command to fetch a shard"):
+        ShardCache(tmp_path, fetch=fetch, keep=2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.clips import Window
-from mulan import AudioError
+from mulan import AudioError, ManifestError
 from mulan.batching import embed_tracks
 
 
@@ -98,3 +98,12 @@ def test_leaving_early_stops_the_decoding_thread():
 
 def test_no_tracks_give_no_results():
     assert list(embed_tracks([], Recorder(), batch_windows=2)) == []
+
+
+def test_a_place_that_is_gone_ends_the_work_instead_of_failing_every_track():
+    def gone():
+        raise ManifestError("shard-1.tar: cannot be fetched")
+        yield
+
+    with pytest.raises(ManifestError, match="cannot be fetched"):
+        list(embed_tracks([gone()], lambda windows: windows, batch_windows=2))

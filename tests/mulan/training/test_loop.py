@@ -5,12 +5,15 @@ Run: pytest tests/mulan/training/test_loop.py.
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from data.errors import ConfigError, ManifestError
+from mulan.training import loop
 from mulan.training.loop import fit, seed_of
 
 STAGES = ["rvq", "muq", "augmented mulan", "lora"]
@@ -164,3 +167,20 @@ def test_seeds_depend_on_every_number_and_on_their_order():
     assert len(seeds) == 5
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert seed_of(1, 2, 3) == 6498626229777268288  # the same in every process and on every machine
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "changes", "message"),
+    [
+        (DistributedType.FSDP, "rvq", {}, "tiny: writes its own weights, which FSDP would spread; use one GPU or DDP"),
+        (DistributedType.DEEPSPEED, "rvq", {}, "tiny: writes its own weights, which DEEPSPEED would spread"),
+        (DistributedType.DEEPSPEED, "muq", {"micro_batch": 2, "batch_norm": "frozen"}, "micro_batch = 2: DeepSpeed"),
+    ],
+)
+def test_what_sharding_would_get_wrong_is_refused(kind, stage, changes, message, make_stage):
+    accelerator = SimpleNamespace(distributed_type=kind)
+    with pytest.raises(ConfigError, match=message):
+        loop._check_plugins(accelerator, make_stage(stage, **changes), rows=4)
+    loop._check_plugins(
+        SimpleNamespace(distributed_type=DistributedType.MULTI_GPU), make_stage(stage, **changes), rows=4
+    )

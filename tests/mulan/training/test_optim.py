@@ -5,6 +5,7 @@ import math
 import pytest
 from torch import nn
 
+from mulan.rvq import ResidualQuantizer
 from mulan.training.optim import build_optimizer, learning_rate
 
 
@@ -49,3 +50,11 @@ def test_matrices_are_decayed_and_biases_norms_and_scales_are_not(muq_config):
     assert [tuple(weight.shape) for weight in others["params"]] == [(4,), (4,), (4,)]
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.01, 0.0)
     assert decayed["betas"] == (0.9, 0.98)
+
+
+def test_the_lengths_of_weight_norm_are_not_decayed(rvq_config):
+    quantizer = ResidualQuantizer(rvq_config.quantizer)
+    decayed, kept = (group["params"] for group in build_optimizer(quantizer, rvq_config).param_groups)
+    names = {id(weight): name.rpartition(".")[2] for name, weight in quantizer.named_parameters()}
+    assert {names[id(weight)] for weight in decayed} == {"weight_v", "weight"}
+    assert {names[id(weight)] for weight in kept} == {"weight_g", "bias"}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data.compose import KEYS
+from data.errors import ConfigError
 from mulan.training.codec import CodecTrainConfig
 from mulan.training.students import TEACHERS, StudentsConfig, compare_students, summarise
 
@@ -56,6 +57,15 @@ def test_every_teacher_is_judged_once_for_each_seed_and_never_twice(config, desc
     assert json.loads((tmp_path / "students.json").read_text()) == results
     assert compare() == results
     assert len(notes) == 2 * len(TEACHERS)  # all was read from the folder
+    with pytest.raises(ConfigError, match="holds students of other settings or other music; give another --out"):
+        compare_students(
+            config.model_copy(update={"probe_tracks": 20}),
+            described,
+            heldout,
+            tmp_path,
+            on_step=lambda record: None,
+            on_note=notes.append,
+        )
 
 
 def test_the_summary_is_mean_and_standard_deviation_over_seeds():
