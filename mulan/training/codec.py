@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import EncodecConfig, EncodecModel
 
-from data.loader import Batch, Clips, batches, centred_batches
+from data.loader import Batch, Clips, centred_batches
 from data.manifest import Track
 from data.shards import ShardCache
 from mulan.distributed import Share
@@ -30,7 +30,7 @@ from mulan.hub import CONFIG_FILE, SAFETENSORS_FILE
 from mulan.mel import MSD_STD, SAMPLE_RATE, LogMel
 from mulan.rvq import CodeUsage
 from mulan.training.config import TrainingConfig
-from mulan.training.loop import Numbers, seed_of
+from mulan.training.loop import Numbers, run_batches, seed_of
 
 _CODES = 1024  # of each codebook: with 75 frames a second, 0.75 kbit/s
 _FITTED, _JUDGED = 256, 256  # clips for k-means; training clips that stand in where no track is for validation
@@ -154,15 +154,7 @@ class CodecStage:
 
     def batches(self, *, first_step: int, share: Share) -> Iterator[tuple[int, Batch]]:
         """See `Stage`."""
-        return batches(
-            self._train,
-            batch_size=self.config.batch_size,
-            first_step=first_step,
-            steps=self.config.steps,
-            rank=share.rank,
-            world=share.world,
-            workers=self.config.loader_workers,
-        )
+        return run_batches(self._train, self.config, first_step=first_step, share=share)
 
     def backward(self, accelerator: Accelerator, module: nn.Module, step: int, batch: Batch) -> Mapping[str, Tensor]:
         """See `Stage`."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from data.audio import MIN_SECONDS
 from data.augment import AudioAugmentation
 from data.errors import ConfigError
-from data.loader import Batch, CaptionedClips, batches, centred_batches, true_negatives
+from data.loader import Batch, CaptionedClips, centred_batches, true_negatives
 from data.manifest import Track
 from data.shards import ShardCache
 from data.texts import TextAugmentation
@@ -37,7 +37,7 @@ from mulan.model import MuLan, MuLanConfig
 from mulan.runtime import choose_runtime
 from mulan.training.config import TrainingConfig
 from mulan.training.gradient_cache import cached_backward
-from mulan.training.loop import Numbers
+from mulan.training.loop import Numbers, run_batches
 from mulan.training.trainable import TrainableConfig, merge_lora, set_trainable
 
 logger = logging.getLogger(__name__)
@@ -135,15 +135,7 @@ class MulanStage:
 
     def batches(self, *, first_step: int, share: Share) -> Iterator[tuple[int, Batch]]:
         """See `Stage`."""
-        return batches(
-            self._train,
-            batch_size=self.config.batch_size,
-            first_step=first_step,
-            steps=self.config.steps,
-            rank=share.rank,
-            world=share.world,
-            workers=self.config.loader_workers,
-        )
+        return run_batches(self._train, self.config, first_step=first_step, share=share)
 
     def backward(self, accelerator: Accelerator, module: nn.Module, step: int, batch: Batch) -> Mapping[str, Tensor]:
         """See `Stage`."""

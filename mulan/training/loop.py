@@ -19,6 +19,7 @@ from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch import Tensor, nn
 
 from data.errors import ConfigError
+from data.loader import Batch, Clips, batches
 from mulan.distributed import Share, freeze_batch_norm, gather_objects, synchronise_batch_norm
 from mulan.hub import CONFIG_FILE
 from mulan.runtime import Runtime, choose_runtime, keep_memory
@@ -145,6 +146,19 @@ def fit(stage: Stage, out: Path, *, on_step: OnStep) -> Path:
             save_state(accelerator, config, out, Progress(step=done, best=progress.best))
     log.close()
     return _save(stage, accelerator, module, model)
+
+
+def run_batches(clips: Clips, config: TrainingConfig, *, first_step: int, share: Share) -> Iterator[tuple[int, Batch]]:
+    """What `Stage.batches` gives of its training clips."""
+    return batches(
+        clips,
+        batch_size=config.batch_size,
+        first_step=first_step,
+        steps=config.steps,
+        rank=share.rank,
+        world=share.world,
+        workers=config.loader_workers,
+    )
 
 
 def micro_batches(accelerator: Accelerator, module: nn.Module, *, rows: int, size: int | None) -> Iterator[slice]:

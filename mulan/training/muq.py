@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from data.labels import LABEL_RATE, LabelStore
-from data.loader import Batch, Clips, batches, centred_batches
+from data.loader import Batch, Clips, centred_batches
 from data.manifest import Track
 from data.shards import ShardCache
 from mulan.audio_tower import build_backbone
@@ -33,7 +33,7 @@ from mulan.muq import MuQ, MuQConfig
 from mulan.runtime import choose_runtime
 from mulan.targets import LabelTargetsConfig, MertTargetsConfig, TargetFrames, Targets, TargetsConfig, build_targets
 from mulan.training.config import TrainingConfig
-from mulan.training.loop import Numbers, micro_batches, seed_of
+from mulan.training.loop import Numbers, micro_batches, run_batches, seed_of
 
 logger = logging.getLogger(__name__)
 
@@ -178,15 +178,7 @@ class MuqStage:
     def batches(self, *, first_step: int, share: Share) -> Iterator[tuple[int, Batch]]:
         """See `Stage`."""
         self._share = share
-        return batches(
-            self._train,
-            batch_size=self.config.batch_size,
-            first_step=first_step,
-            steps=self.config.steps,
-            rank=share.rank,
-            world=share.world,
-            workers=self.config.loader_workers,
-        )
+        return run_batches(self._train, self.config, first_step=first_step, share=share)
 
     def backward(self, accelerator: Accelerator, module: nn.Module, step: int, batch: Batch) -> Mapping[str, Tensor]:
         """See `Stage`; the loss is a mean over the masked tokens of the whole batch, whoever holds them."""

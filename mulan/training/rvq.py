@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from data.audio import MIN_SECONDS
 from data.errors import ConfigError, ManifestError
-from data.loader import Batch, Clips, batches, centred_batches
+from data.loader import Batch, Clips, centred_batches
 from data.manifest import Track
 from data.shards import ShardCache
 from mulan.distributed import Share, sum_over_processes
@@ -26,7 +26,7 @@ from mulan.muq import MuQ
 from mulan.quantizers import save_quantizer
 from mulan.rvq import STACKED_FRAMES, CodeUsage, ResidualQuantizer, ResidualQuantizerConfig, stack_mel
 from mulan.training.config import TrainingConfig
-from mulan.training.loop import Numbers, seed_of
+from mulan.training.loop import Numbers, run_batches, seed_of
 
 _FIRST_LOOK = 256  # clips that the codebooks are initialised from
 _LOOKED_AT_ONCE = 32
@@ -119,15 +119,7 @@ class RvqStage:
         """
         if first_step == 0:
             self._initialise(share)
-        return batches(
-            self._train,
-            batch_size=self.config.batch_size,
-            first_step=first_step,
-            steps=self.config.steps,
-            rank=share.rank,
-            world=share.world,
-            workers=self.config.loader_workers,
-        )
+        return run_batches(self._train, self.config, first_step=first_step, share=share)
 
     def backward(self, accelerator: Accelerator, module: nn.Module, step: int, batch: Batch) -> Mapping[str, Tensor]:
         """See `Stage`."""
