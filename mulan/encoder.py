@@ -3,16 +3,18 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from data.audio import MIN_SECONDS, resample, stream_audio
+from data.audio import MIN_SECONDS, load_audio, resample, stream_audio
 from data.clips import Window, pool_windows, split_windows
 from data.errors import AudioError, MulanError
+from data.manifest import Track
 from mulan.batching import EmbeddedTrack, embed_tracks
 from mulan.checkpoint import load_checkpoint
-from mulan.encoding import EmbeddedFile, FailedFile
+from mulan.encoding import EmbeddedFile, Encoder, FailedFile, TextRegime
 from mulan.hub import resolve
 from mulan.model import MuLan
 from mulan.runtime import PrecisionChoice, Runtime, choose_runtime
@@ -24,55 +26,101 @@ TEXTS_PER_BATCH = 64
 WINDOWS_PER_BATCH = {"cpu": 8, "cuda": 64, "mps": 16}
 
 
-class MuLanEncoder:
-    """A MuLan model with its tokenizer on a device; made by `load_encoder`.
+class Towers(Protocol):
+    """A loaded model on its device: windows and texts in, rows of unit length out.
 
     Attributes:
-        name: as given to `load_encoder`.
-        dim: width of every vector.
-        fingerprint: hash of the weights and of everything that changes a vector, except precision and
-            device, whose effect is bounded (cosine >= 0.999) and recorded beside it.
-        clip_seconds: length of a window.
-        logit_scale: the learned inverse temperature of the training loss.
-        runtime: device, dtype and the reason for both.
+        fingerprint: hash of the weights and of everything that changes a vector, except precision and device, whose
+            effect is bounded (cosine >= 0.999) and recorded beside it.
+        logit_scale: the learned inverse temperature of the training loss; None where the model has none.
     """
 
+    dim: int
+    sample_rate: int
+    clip_seconds: float
+    fingerprint: str
+    licence: str
+    logit_scale: float | None
+    text_regimes: tuple[TextRegime, ...]
+
+    def embed_windows(self, windows: np.ndarray) -> np.ndarray:
+        """float32 [b, dim] of windows float32 [b, s], each `clip_seconds` long at `sample_rate`."""
+
+    def embed_texts(self, texts: Sequence[str], *, regime: TextRegime) -> np.ndarray:
+        """float32 [n, dim], one row for each text."""
+
+
+class MuLanTowers:
+    """The towers of a MuLan with its tokenizer."""
+
+    text_regimes: tuple[TextRegime, ...] = ("alone", "padded-batch")
+
     def __init__(
-        self, model: MuLan, tokenizer: TextTokenizer, *, name: str, fingerprint: str, licence: str, runtime: Runtime
+        self, model: MuLan, tokenizer: TextTokenizer, *, fingerprint: str, licence: str, device: torch.device
     ) -> None:
-        self.name, self.fingerprint, self.licence, self.runtime = name, fingerprint, licence, runtime
         self.dim = model.config.latent_dim
         self.sample_rate: int = model.config.sample_rate
         self.clip_seconds = model.config.clip_seconds
-        self.precision = runtime.precision
         self.logit_scale: float | None = float(model.logit_scale)
-        self._model, self._tokenizer = model, tokenizer
+        self.fingerprint, self.licence = fingerprint, licence
+        self._model, self._tokenizer, self._device = model, tokenizer, device
+
+    def embed_windows(self, windows: np.ndarray) -> np.ndarray:
+        """float32 [b, dim] of windows float32 [b, s]."""
+        with torch.inference_mode():
+            return self._model.audio_latents(torch.from_numpy(windows).to(self._device)).cpu().numpy()
+
+    def embed_texts(self, texts: Sequence[str], *, regime: TextRegime) -> np.ndarray:
+        """float32 [n, dim]; always computed in float32. A text over the tokenizer's limit is cut, with a warning."""
+        ids = self._tokenizer.encode(texts)
+        batch = TEXTS_PER_BATCH if regime == "alone" else max(len(texts), 1)
+        rows = [np.zeros((0, self.dim), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(texts), batch):
+                padded, mask = (part.to(self._device) for part in self._tokenizer.pad(ids[start : start + batch]))
+                latents = self._model.text_latents(padded, mask, average_padding=regime == "padded-batch")
+                rows.append(latents.cpu().numpy())
+        return np.concatenate(rows)
+
+
+class TwoTowerEncoder:
+    """A model in use: cuts music into windows, batches them across tracks, pools; made by `load_encoder`.
+
+    Attributes:
+        name: as given to `load_encoder`.
+        runtime: device, dtype and the reason for both.
+        dim, sample_rate, clip_seconds, fingerprint, licence, logit_scale, text_regimes: as for `Towers`.
+    """
+
+    def __init__(self, towers: Towers, *, name: str, runtime: Runtime) -> None:
+        self.name, self.runtime = name, runtime
+        self.dim, self.sample_rate, self.clip_seconds = towers.dim, towers.sample_rate, towers.clip_seconds
+        self.fingerprint, self.licence, self.logit_scale = towers.fingerprint, towers.licence, towers.logit_scale
+        self.text_regimes = towers.text_regimes
+        self.device, self.precision = str(runtime.device), runtime.precision
+        self._towers = towers
         self._window_samples = round(self.clip_seconds * self.sample_rate)
         self._batch_windows = WINDOWS_PER_BATCH[runtime.device.type]
 
-    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_text(self, texts: Sequence[str], *, regime: TextRegime = "alone") -> np.ndarray:
         """Embed texts, one row each, in the order given.
 
-        A text's vector never depends on its neighbours: padding is masked in attention and in the mean.
-        Always computed in float32. A text over the tokenizer's limit is cut, with a warning.
+        A text's vector never depends on its neighbours: padding is masked in attention and in the mean. The regime
+        "padded-batch" gives the released code's answer for these texts in one batch, to compare with what was
+        published; nothing else should use it.
 
         Returns:
             float32 [len(texts), dim], rows of unit length.
 
         Raises:
             TypeError: `texts` is a single string.
-            ValueError: a text is blank; the message gives its position.
+            ValueError: a text is blank, the message gives its position; or the model knows no such regime.
 
         Source: MuQ-MuLan, arXiv:2501.01108. Differs from the released code, which averages padding in.
         """
-        batch = self._tokenizer.encode(texts)
-        rows = [np.zeros((0, self.dim), np.float32)]
-        with torch.inference_mode():
-            for start in range(0, len(texts), TEXTS_PER_BATCH):
-                ids, mask = self._tokenizer.pad(batch[start : start + TEXTS_PER_BATCH])
-                device = self.runtime.device
-                rows.append(self._model.text_latents(ids.to(device), mask.to(device)).cpu().numpy())
-        return np.concatenate(rows)
+        if regime not in self.text_regimes:
+            raise ValueError(f"regime is {regime!r}; {self.name} has {', '.join(self.text_regimes)}")
+        return self._towers.embed_texts(texts, regime=regime)
 
     def encode_audio(self, waveforms: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
         """Embed whole waveforms: the renormalised mean of each one's windows.
@@ -132,24 +180,33 @@ class MuLanEncoder:
         Yields:
             one EmbeddedFile or FailedFile for each path, in the order given.
         """
-        files = [Path(path) for path in paths]
-        windows = (
-            split_windows(stream_audio(path, sample_rate=self.sample_rate), window_samples=self._window_samples)
-            for path in files
-        )
-        for path, track in zip(files, self._embed(windows), strict=True):
-            if track.error is not None:
-                yield FailedFile(path=path, reason=str(track.error).removeprefix(f"{path}: "))
+        return self.embed_tracks(Track(id=str(path), path=Path(path)) for path in paths)
+
+    def embed_tracks(self, tracks: Iterable[Track]) -> Iterator[EmbeddedFile | FailedFile]:
+        """Embed tracks as `embed_files` does files; of a track that is a part of a file, only that part.
+
+        Yields:
+            one EmbeddedFile or FailedFile for each track, in the order given; spans count from the track's start.
+        """
+        chosen = list(tracks)
+        windows = (split_windows(self._read(track), window_samples=self._window_samples) for track in chosen)
+        for track, embedded in zip(chosen, self._embed(windows), strict=True):
+            if embedded.error is not None:
+                yield FailedFile(path=track.path, reason=str(embedded.error).removeprefix(f"{track.source}: "))
             else:
-                yield EmbeddedFile(path=path, vectors=track.stacked(), spans=self._seconds(track))
+                yield EmbeddedFile(path=track.path, vectors=embedded.stacked(), spans=self._seconds(embedded))
+
+    def _read(self, track: Track) -> Iterator[np.ndarray]:
+        if not track.start and track.end is None:
+            yield from stream_audio(track.source, sample_rate=self.sample_rate)
+            return
+        yield load_audio(track.source, sample_rate=self.sample_rate, start=track.start, seconds=track.length)
 
     def _embed(self, tracks: Iterable[Iterable[Window]]) -> Iterator[EmbeddedTrack]:
         return embed_tracks(tracks, self._embed_batch, batch_windows=self._batch_windows)
 
     def _embed_batch(self, windows: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            samples = torch.from_numpy(windows).to(self.runtime.device)
-            vectors = self._model.audio_latents(samples).cpu().numpy()
+        vectors = self._towers.embed_windows(windows)
         if not np.isfinite(vectors).all():
             remedy = "; use precision float32" if self.precision != "float32" else ""
             raise MulanError(f"{self.name} gave NaN for audio in {self.precision}{remedy}")
@@ -174,7 +231,7 @@ class MuLanEncoder:
         return resample(waveform.astype(np.float32, copy=False), source_rate=sample_rate, sample_rate=self.sample_rate)
 
 
-def load_encoder(name: str, *, device: str = "auto", precision: PrecisionChoice = "auto") -> MuLanEncoder:
+def load_encoder(name: str, *, device: str = "auto", precision: PrecisionChoice = "auto") -> TwoTowerEncoder:
     """Load a model for inference.
 
     Args:
@@ -191,13 +248,12 @@ def load_encoder(name: str, *, device: str = "auto", precision: PrecisionChoice 
     if name.startswith("local:"):
         name = f"local:{folder.resolve()}"  # an index remembers it, and is opened from other folders
     loaded = load_checkpoint(folder)
-    model = loaded.model.to(runtime.device).prepare_for_inference(runtime.dtype)
-    logger.info("%s on %s in %s (%s)", name, runtime.device, runtime.precision, runtime.reason)
-    return MuLanEncoder(
-        model,
+    towers = MuLanTowers(
+        loaded.model.to(runtime.device).prepare_for_inference(runtime.dtype),
         loaded.tokenizer,
-        name=name,
         fingerprint=loaded.fingerprint,
         licence=loaded.licence,
-        runtime=runtime,
+        device=runtime.device,
     )
+    logger.info("%s on %s in %s (%s)", name, runtime.device, runtime.precision, runtime.reason)
+    return TwoTowerEncoder(towers, name=name, runtime=runtime)

@@ -3,11 +3,16 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from data.clips import pool_windows
+from data.manifest import Track
+
+TextRegime = Literal["alone", "padded-batch"]
+"""How texts meet in a batch: not at all, or as in the released MuQ-MuLan, whose mean over a text's tokens takes in the
+padding up to the longest text beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +45,13 @@ class Encoder(Protocol):
     fingerprint: str
     sample_rate: int
     clip_seconds: float
+    device: str
     precision: str
     licence: str
     logit_scale: float | None  # the learned inverse temperature of the loss, where there is one
+    text_regimes: tuple[TextRegime, ...]
 
-    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_text(self, texts: Sequence[str], *, regime: TextRegime = "alone") -> np.ndarray:
         """float32 [n, dim]: one row for each text, in the order given."""
 
     def encode_audio(self, waveforms: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
@@ -58,3 +65,6 @@ class Encoder(Protocol):
 
     def embed_files(self, paths: Iterable[str | Path]) -> Iterator[EmbeddedFile | FailedFile]:
         """One result for each path, in order; a bad file never stops the batch."""
+
+    def embed_tracks(self, tracks: Iterable[Track]) -> Iterator[EmbeddedFile | FailedFile]:
+        """The same for tracks, which may be parts of files; spans count from a track's start."""

@@ -51,9 +51,14 @@ class MuLan(nn.Module):
         """Embed waveforms [b, s] at 24 kHz as unit float32 [b, latent_dim]; `blanked` as for `AudioTower`."""
         return functional.normalize(self.audio_to_latent(self.audio(waveforms, blanked)).float(), dim=-1)
 
-    def text_latents(self, token_ids: Tensor, mask: Tensor) -> Tensor:
-        """Embed texts, token ids int64 [n, t] and mask bool [n, t], as unit float32 [n, latent_dim]."""
-        return functional.normalize(self.text_to_latent(self.text(token_ids, mask)).float(), dim=-1)
+    def text_latents(self, token_ids: Tensor, mask: Tensor, *, average_padding: bool = False) -> Tensor:
+        """Embed texts, token ids int64 [n, t] and mask bool [n, t], as unit float32 [n, latent_dim].
+
+        `average_padding` repeats a fault of the released code, for comparison with what was published: see
+        `TextTower`.
+        """
+        states = self.text(token_ids, mask, average_padding=average_padding)
+        return functional.normalize(self.text_to_latent(states).float(), dim=-1)
 
     @property
     def logit_scale(self) -> Tensor:

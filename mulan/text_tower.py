@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
+import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
@@ -98,9 +99,14 @@ class TextTower(nn.Module):
         if config.backbone.external:
             self.backbone.requires_grad_(False)
 
-    def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
-        """Token ids int64 [n, t] and mask bool [n, t] (true where text is) in, [n, dim] out."""
-        return self.head(self.backbone_states(token_ids, mask), mask)
+    def forward(self, token_ids: Tensor, mask: Tensor, *, average_padding: bool = False) -> Tensor:
+        """Token ids int64 [n, t] and mask bool [n, t] (true where text is) in, [n, dim] out.
+
+        With `average_padding` only the backbone masks padding; head and mean take it for text, as in the released
+        MuQ-MuLan, so that a text's vector depends on the longest text beside it.
+        """
+        states = self.backbone_states(token_ids, mask)
+        return self.head(states, torch.ones_like(mask) if average_padding else mask)
 
     def backbone_states(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Give the backbone's last states [n, t, hidden_size]; constant while it is frozen, so they can be kept."""

@@ -49,7 +49,7 @@ class TextTokenizer:
                 warnings.warn(
                     f"text {position}: {len(ids)} tokens; the model reads {self.max_tokens}, its end is left out",
                     TruncatedTextWarning,
-                    stacklevel=3,  # the caller of the encoder's encode_text
+                    stacklevel=4,  # the caller of the encoder's encode_text, which calls its towers
                 )
                 ids = self._cut.encode(text).ids
             rows.append(ids)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.manifest import Track
 from mulan.encoding import EmbeddedFile, FailedFile
 
 # What a marked test needs on the machine, and the Debian package that brings it.
@@ -80,10 +81,11 @@ class ToyEncoder:
     def __init__(self, *, name: str = "toy", fingerprint: str = "toy-1") -> None:
         self.name, self.fingerprint = name, fingerprint
         self.dim, self.sample_rate, self.clip_seconds = 2, 1000, 1.0
-        self.precision, self.licence, self.logit_scale = "float32", "Apache-2.0", None
+        self.device, self.precision, self.licence, self.logit_scale = "cpu", "float32", "Apache-2.0", None
+        self.text_regimes = ("alone",)
         self.embedded: list[Path] = []
 
-    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_text(self, texts: Sequence[str], *, regime: str = "alone") -> np.ndarray:
         numbers = [re.search(r"-?\d+", text) for text in texts]
         return _directions(
             [int(number.group()) if number else len(text) for number, text in zip(numbers, texts, strict=True)]
@@ -103,7 +105,11 @@ class ToyEncoder:
         return np.stack([outcome.vector for outcome in self.embed_files(paths)])
 
     def embed_files(self, paths: Iterable[str | Path]) -> Iterator[EmbeddedFile | FailedFile]:
-        for path in map(Path, paths):
+        return self.embed_tracks(Track(id=str(path), path=Path(path)) for path in paths)
+
+    def embed_tracks(self, tracks: Iterable[Track]) -> Iterator[EmbeddedFile | FailedFile]:
+        for track in tracks:
+            path = track.path
             self.embedded.append(path)
             try:
                 with path.open("rb") as file, wave.open(file) as sound:
@@ -112,6 +118,8 @@ class ToyEncoder:
                 yield FailedFile(path=path, reason=f"not a wav file: {error}")
                 continue
             waveform = np.frombuffer(frames, "<i2").astype(np.float32) / 32768
+            end = None if track.end is None else round(track.end * sample_rate)
+            waveform = waveform[round(track.start * sample_rate) : end]
             vectors, spans = self.encode_windows(waveform, sample_rate)
             yield EmbeddedFile(path=path, vectors=vectors, spans=spans)
 

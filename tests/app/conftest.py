@@ -24,7 +24,7 @@ from data.audio import resample, stream_audio
 from data.clips import pool_windows, split_windows
 from data.errors import AudioError
 from indexing import Index, build_index
-from mulan.encoder import MuLanEncoder, load_encoder
+from mulan.encoder import TwoTowerEncoder, load_encoder
 from mulan.encoding import EmbeddedFile, FailedFile
 
 if TYPE_CHECKING:
@@ -153,13 +153,13 @@ def page_url(service: SearchService) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def demo_encoder() -> MuLanEncoder:
+def demo_encoder() -> TwoTowerEncoder:
     """The shipped model."""
     return load_encoder("mulan-mini")
 
 
 @pytest.fixture(scope="session")
-def demo_index(demo_encoder: MuLanEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_index(demo_encoder: TwoTowerEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo library, indexed by the shipped model."""
     folder = tmp_path_factory.mktemp("demo") / "index"
     build_index(demo_encoder, DEMO_LIBRARY, folder)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from data.manifest import Track
 from mulan import AudioError, CheckpointError, ConfigError, load_encoder
 from mulan.encoding import EmbeddedFile, FailedFile
 
@@ -44,6 +45,18 @@ def test_vectors_equal_the_official_answers_for_every_length_and_text(published_
     texts = encoder.encode_text(golden.TEXTS)  # in one batch; the official answers were made one by one
     official = np.stack([answers[f"text {position}"] for position in range(len(golden.TEXTS))])
     assert (texts * official).sum(axis=1).min() >= 0.99999
+
+
+def test_the_padded_batch_repeats_the_official_answers_for_texts_in_one_batch(published_checkpoint, golden, answers):
+    encoder = load_encoder(f"local:{published_checkpoint}", device="cpu", precision="float32")
+    padded = encoder.encode_text(golden.TEXTS, regime="padded-batch")
+    assert (padded * answers["padded texts"]).sum(axis=1).min() >= 0.99999
+    assert (padded * encoder.encode_text(golden.TEXTS)).sum(axis=1).min() < 0.9  # the fault is not a small one
+
+
+def test_a_regime_that_is_not_known_is_refused(encoder):
+    with pytest.raises(ValueError, match="regime is 'padded'; .* has alone, padded-batch"):
+        encoder.encode_text(["piano"], regime="padded")
 
 
 def test_a_text_has_the_same_vector_in_every_batch(encoder):
@@ -113,6 +126,17 @@ def test_a_bad_file_stops_encode_files_but_not_embed_files(encoder, tmp_path):
     assert str(bad) not in first.reason
     assert isinstance(second, EmbeddedFile)
     assert isinstance(third, FailedFile)
+
+
+def test_a_track_that_is_a_part_of_a_file_is_embedded_as_that_part_alone(encoder, tmp_path):
+    waveform = noise(5.0, 3)
+    path = write(tmp_path / "long.wav", waveform)
+    part = Track(id="part", path=path, start=1.0, end=3.5)
+    whole, excerpt = encoder.embed_tracks([Track(id="whole", path=path), part])
+    assert whole.spans[-1].tolist() == [4, 5]
+    assert excerpt.spans.tolist() == [[0, 1], [1, 2], [2, 2.5]]
+    alone = encoder.encode_audio([waveform[RATE : round(3.5 * RATE)]], RATE)[0]
+    assert excerpt.vector == pytest.approx(alone, abs=NEARLY)
 
 
 @pytest.mark.parametrize(
