@@ -291,10 +291,9 @@ def _check_writable(out: Path) -> None:
 
 
 def _save_vectors(out: Path, paths: list[str], vectors: list[Any]) -> None:
-    """Write aside, then rename: what was there stays whole until the new file is."""
     import numpy as np
 
-    unfinished = out.with_name(f"{out.name}.unfinished")
-    with unfinished.open("wb") as file:
+    from data.files import written_aside
+
+    with written_aside(out) as aside, aside.open("wb") as file:
         np.savez(file, paths=np.array(paths), vectors=np.stack(vectors))
-    unfinished.replace(out)

@@ -13,7 +13,6 @@ reader or a resumed writer finds is complete.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from pydantic import Field, ValidationError
 
 from data.config import StrictModel
 from data.errors import StoreError
+from data.files import written_aside
 
 LABEL_RATE = 25  # a second
 INDEX_FILE = "index.json"
@@ -109,11 +109,8 @@ class LabelWriter:
         if not self._waiting:
             return
         path = self._folder / f"labels-{self._part:03}-{self._shard:05}"
-        unfinished = path.with_name(path.name + ".npy.unfinished")
-        with unfinished.open("wb") as file:
+        with written_aside(path.with_name(path.name + ".npy")) as aside, aside.open("wb") as file:
             np.save(file, np.concatenate(list(self._waiting.values())))
-            _to_disk(file)
-        os.replace(unfinished, path.with_name(path.name + ".npy"))
         lengths = {track_id: len(labels) for track_id, labels in self._waiting.items()}
         _write_json(path.with_name(path.name + ".json"), {"format": self._format.model_dump(), "tracks": lengths})
         self.finished.update(lengths)
@@ -247,13 +244,5 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, fields: Mapping[str, Any]) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
         json.dump(fields, file, ensure_ascii=False)
-        _to_disk(file)
-    os.replace(unfinished, path)
-
-
-def _to_disk(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())

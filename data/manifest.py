@@ -7,7 +7,6 @@ import csv
 import difflib
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from data.audio import AUDIO_SUFFIXES
 from data.decode import AudioPath
 from data.errors import ManifestError
+from data.files import written_aside
 from data.tar import TarMember
 
 MANIFEST_NAME = "manifest.jsonl"
@@ -115,9 +115,8 @@ def write_manifest(path: Path, tracks: Iterable[Track]) -> None:
         + "\n"
         for track in tracks
     )
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
 
 
 def scan_folder(folder: Path) -> list[Track]:

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from data.audio import AUDIO_SUFFIXES
 from data.errors import ConfigError, ManifestError
+from data.files import UNFINISHED, written_aside
 from data.manifest import MANIFEST_NAME, Track, describe, parse_sidecar, parse_track, write_manifest
 from data.tar import TarMember, list_members, open_member
 
@@ -146,7 +147,7 @@ class ShardCache:
     def _bring(self, path: Path) -> None:
         with self._locked("room", fcntl.LOCK_EX):  # one fetch at a time, so that its place can be counted
             self._make_room()
-            unfinished = path.with_name(path.name + ".unfinished")
+            unfinished = path.with_name(path.name + UNFINISHED)
             command = [part.format(name=path.name, file=unfinished) for part in shlex.split(self._fetch)]
             try:
                 done = subprocess.run(command, capture_output=True, text=True, errors="replace")
@@ -162,7 +163,7 @@ class ShardCache:
 
     def _make_room(self) -> None:
         """Wait, if need be, until fewer than `keep` shards are left; those in use stay."""
-        for leftover in self.folder.glob("*.unfinished"):  # of a fetch that was killed
+        for leftover in self.folder.glob(f"*{UNFINISHED}"):  # of a fetch that was killed
             leftover.unlink()
         while len(shards := sorted(self.folder.glob("*.tar"), key=self._last_use)) >= self.keep:
             if not any(self._evict(path) for path in shards):
@@ -194,8 +195,7 @@ def _holds(shard: Path, tracks: Sequence[Track]) -> bool:
 
 
 def _write_shard(shard: Path, tracks: Sequence[Track], *, first: int) -> None:
-    unfinished = shard.with_name(shard.name + ".unfinished")
-    with tarfile.open(unfinished, "w", format=tarfile.PAX_FORMAT) as tar:
+    with written_aside(shard) as aside, tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as tar:
         for number, track in enumerate(tracks, start=first):
             record = {key: value for key, value in describe(track).items() if key != "member"}
             content = json.dumps(record, ensure_ascii=False).encode()
@@ -203,7 +203,6 @@ def _write_shard(shard: Path, tracks: Sequence[Track], *, first: int) -> None:
             with _opened(track) as audio:
                 _add(tar, f"{number:09d}{suffix}", audio)
             _add(tar, f"{number:09d}.json", io.BytesIO(content))
-    os.replace(unfinished, shard)
 
 
 def _opened(track: Track) -> BinaryIO:

@@ -55,7 +55,7 @@ def test_the_padded_batch_repeats_the_official_answers_for_texts_in_one_batch(pu
 
 
 def test_a_regime_that_is_not_known_is_refused(encoder):
-    with pytest.raises(ValueError, match="regime is 'padded'; .* has alone, padded-batch"):
+    with pytest.raises(ValueError, match=r"regime is 'padded'; .* has alone, padded-batch"):
         encoder.encode_text(["piano"], regime="padded")
 
 

@@ -1,0 +1,25 @@
+"""Files written aside take their place whole or not at all. Run: pytest tests/data/test_files.py."""
+
+import pytest
+
+from data.files import written_aside
+
+
+def test_what_was_written_takes_the_place_of_the_old_file(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("old")
+    with written_aside(path) as aside:
+        aside.write_text("new")
+        assert path.read_text() == "old"  # a reader meanwhile
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), written_aside(path) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
