@@ -14,19 +14,20 @@ from typing import Annotated, Any
 
 import typer
 
-from app import bench, console, corpus
+from app import bench, console, corpus, evaluation
+from app.doctor import doctor
+from app.options import (
+    DEFAULT_MODEL,
+    Device,
+    JsonOption,
+    Model,
+    Precision,
+    PrecisionOption,
+    check_writable,
+    load_model,
+)
 from app.training import train
 from data.errors import MulanError
-
-DEFAULT_MODEL = "mulan-mini"
-
-
-class Precision(StrEnum):
-    """Precision of the audio backbone."""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
 
 
 class Layout(StrEnum):
@@ -36,11 +37,7 @@ class Layout(StrEnum):
     PUBLISHED = "published"
 
 
-Model = Annotated[str, typer.Option(help="mulan-mini, local:DIR or hub:ORG/REPO.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
-PrecisionOption = Annotated[Precision, typer.Option(help="Of the audio backbone; auto picks the fastest safe one.")]
 IndexOption = Annotated[Path | None, typer.Option("--index", help="Index folder; without it, the demo library.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 app = typer.Typer(
     help="Search music with words.",
@@ -50,8 +47,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 index_app = typer.Typer(help="Build the index of a music folder.", no_args_is_help=True)
-eval_app = typer.Typer(help="Measure a model.", no_args_is_help=True)
-for name, group in (("index", index_app), ("data", corpus.app), ("eval", eval_app), ("bench", bench.app)):
+for name, group in (("index", index_app), ("data", corpus.app), ("eval", evaluation.app), ("bench", bench.app)):
     app.add_typer(group, name=name)
 
 
@@ -79,8 +75,8 @@ def embed(
     """
     from mulan.encoding import EmbeddedFile
 
-    _check_writable(out)
-    encoder = _load(model, device, precision)
+    check_writable(out)
+    encoder = load_model(model, device, precision)
     done, vectors = [], []
     with console.progress("embedding", total=len(files)) as advance:
         for result in encoder.embed_files(files):
@@ -127,7 +123,7 @@ def index_build(
     """
     from indexing import build_index
 
-    encoder = _load(model, device, precision)
+    encoder = load_model(model, device, precision)
     with console.build_progress() as on_progress:
         report = build_index(encoder, library, index, on_progress=on_progress)
     for path, reason in report.skipped:
@@ -183,7 +179,7 @@ def tag(
     chosen = split_tags(tags) if tags is not None else DEFAULT_TAGS
     if not chosen:
         raise typer.BadParameter("--tags names no tag; separate them by commas")
-    scores = tag_file(_load(model, device, precision), file, chosen)
+    scores = tag_file(load_model(model, device, precision), file, chosen)
     if as_json:
         for score in scores:
             print(json.dumps(asdict(score)))
@@ -212,31 +208,7 @@ def serve(
 
 
 app.command()(train)
-
-
-@eval_app.command("tags")
-def eval_tags(
-    manifest: Annotated[Path, typer.Argument(help="Tracks with true and absent tags, JSON Lines.")],
-    model: Model = DEFAULT_MODEL,
-    out: Annotated[Path | None, typer.Option(help="Write everything to this JSON file.")] = None,
-    device: Device = "auto",
-    precision: PrecisionOption = Precision.AUTO,
-) -> None:
-    """Zero-shot tagging of a manifest: ROC-AUC and average precision of each tag, and their mean.
-
-    Example: mulan eval tags heldout/manifest.jsonl
-    """
-    from data.manifest import read_manifest
-    from mulan.evaluate import evaluate_tags
-
-    if out is not None:
-        _check_writable(out)
-    result = evaluate_tags(_load(model, device, precision), read_manifest(manifest))
-    for path, reason in result.failed:
-        console.skipping(Path(path), reason)
-    if out is not None:
-        out.write_text(json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    console.print_tag_evaluation(result)
+app.command()(doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -260,34 +232,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _load(model: str, device: str, precision: Precision) -> Any:
-    from app.service import is_non_commercial
-    from mulan import load_encoder
-
-    encoder = load_encoder(model, device=device, precision=precision.value)
-    console.note(f"{model} on {encoder.runtime.device} in {encoder.precision}: {encoder.runtime.reason}")
-    if is_non_commercial(encoder.licence):
-        console.note(f"the licence of {model} is {encoder.licence}: no commercial use")
-    return encoder
-
-
 def _service(index: Path | None, device: str, precision: Precision, model: str | None) -> Any:
     from app.demo import open_demo
     from app.service import SearchService
     from indexing import Index
 
     if index is None:
-        encoder = _load(model or DEFAULT_MODEL, device, precision)
+        encoder = load_model(model or DEFAULT_MODEL, device, precision)
         return SearchService(encoder, open_demo(encoder))
     opened = Index.open(index)
-    encoder = _load(model or opened.model.name, device, precision)
+    encoder = load_model(model or opened.model.name, device, precision)
     return SearchService(encoder, opened)
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse a file that cannot be written before hours of work, not after."""
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise MulanError(f"{out}: cannot be written; name a file in a folder that exists")
 
 
 def _save_vectors(out: Path, paths: list[str], vectors: list[Any]) -> None:

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from app import console
+from app import console, datasets
 
-app = typer.Typer(help="Compose, list and pack the music to train on.", no_args_is_help=True)
+app = typer.Typer(help="Compose, list and pack music to train on; find and check published sets.", no_args_is_help=True)
+app.add_typer(datasets.app)
 
 
 @app.command("render")

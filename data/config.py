@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -114,8 +114,11 @@ def _locate(kind: type[StrictModel], location: Sequence[int | str]) -> tuple[lis
         if part in members:  # which of several models was chosen: in pydantic's location, but no key of the file
             annotation = members[part]
             continue
-        fields = getattr(members.get(None, annotation), "model_fields", {})
         keys.append(str(part))
+        if get_origin(annotation) is Mapping:  # sections whose names are free, each of the same kind
+            annotation = get_args(annotation)[1]
+            continue
+        fields = getattr(members.get(None, annotation), "model_fields", {})
         known = list(fields)
         annotation = fields[part].annotation if part in fields else None
     return keys, known

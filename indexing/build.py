@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from indexing.library import AudioFile, Scan, SkippedFile, read_tags, scan_library
+from data.file_tags import read_tags
+from indexing.library import AudioFile, Scan, SkippedFile, scan_library
 from indexing.store import ModelRecord, Shard, TrackRecord, read_shard
 from indexing.writer import StoreWriter, open_writer
 from mulan.encoding import EmbeddedFile, Encoder, FailedFile

@@ -1,12 +1,9 @@
-"""A music folder: which audio files lie in it, and what their tags say."""
+"""A music folder: which audio files lie in it."""
 
 import os
-import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-
-from tinytag import TinyTag, TinyTagException
 
 from data.audio import AUDIO_SUFFIXES
 from data.errors import StoreError
@@ -29,17 +26,6 @@ class Scan:
 
     files: tuple[AudioFile, ...]
     skipped: tuple[SkippedFile, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tags:
-    """What a file says of itself, as text that can be printed on one line; the title is never empty."""
-
-    title: str
-    artist: str | None = None
-    album: str | None = None
-    genre: str | None = None
-    year: int | None = None
 
 
 def scan_library(library: Path, *, exclude: Path) -> Scan:
@@ -76,22 +62,6 @@ def scan_library(library: Path, *, exclude: Path) -> Scan:
     return Scan(files=tuple(files), skipped=tuple(sorted(skipped)))
 
 
-def read_tags(path: Path) -> Tags:
-    """The tags of a file; where it has none, or none that can be read, its name stands for the title."""
-    try:
-        found = TinyTag.get(path, duration=False)
-    except (TinyTagException, OSError):
-        found = TinyTag()
-    year = re.search(r"[1-9]\d{3}", found.year or "")
-    return Tags(
-        title=_one_line(found.title) or _one_line(path.stem) or "untitled",
-        artist=_one_line(found.artist),
-        album=_one_line(found.album),
-        genre=_one_line(found.genre),
-        year=int(year.group()) if year else None,
-    )
-
-
 def _audio_paths(library: Path, exclude: Path, skipped: list[SkippedFile]) -> list[Path]:
     def note(error: OSError) -> None:
         skipped.append((Path(error.filename), error.strerror or str(error)))
@@ -115,9 +85,3 @@ def _nothing_found(library: Path, skipped: list[SkippedFile]) -> str:
     suffixes = " ".join(sorted(AUDIO_SUFFIXES))
     unreadable = f"; {len(skipped)} could not be read, first {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
     return f"{library}: no audio files in it or below it{unreadable}; looked for {suffixes}, hidden ones excepted"
-
-
-def _one_line(text: str | None) -> str | None:
-    """Printable text without line breaks; bytes of a name that are not UTF-8 become U+FFFD; None if blank."""
-    printable = (text or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return " ".join(printable.replace("\0", " ").split()) or None

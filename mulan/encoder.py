@@ -10,11 +10,18 @@ import torch
 
 from data.audio import MIN_SECONDS, load_audio, resample, stream_audio
 from data.clips import Window, pool_windows, split_windows
-from data.errors import AudioError, MulanError
+from data.errors import AudioError, ConfigError, MulanError
 from data.manifest import Track
+from mulan.baselines.clap import KIND as CLAP
+from mulan.baselines.clap import load_clap
+from mulan.baselines.folder import absolute
+from mulan.baselines.text_models import KINDS as TEXT_ONLY_KINDS
+from mulan.baselines.text_models import load_text_only
+from mulan.baselines.text_only import PREFIX as FILE_NAMES
+from mulan.baselines.text_only import TextOnlyEncoder
 from mulan.batching import EmbeddedTrack, embed_tracks
 from mulan.checkpoint import load_checkpoint
-from mulan.encoding import EmbeddedFile, Encoder, FailedFile, TextRegime
+from mulan.encoding import EmbeddedFile, FailedFile, TextRegime
 from mulan.hub import resolve
 from mulan.model import MuLan
 from mulan.runtime import PrecisionChoice, Runtime, choose_runtime
@@ -231,11 +238,15 @@ class TwoTowerEncoder:
         return resample(waveform.astype(np.float32, copy=False), source_rate=sample_rate, sample_rate=self.sample_rate)
 
 
-def load_encoder(name: str, *, device: str = "auto", precision: PrecisionChoice = "auto") -> TwoTowerEncoder:
+def load_encoder(
+    name: str, *, device: str = "auto", precision: PrecisionChoice = "auto"
+) -> TwoTowerEncoder | TextOnlyEncoder:
     """Load a model for inference.
 
     Args:
-        name: "mulan-mini" (shipped), "local:DIR" (our layout or the published one) or "hub:ORG/REPO".
+        name: "mulan-mini" (shipped), "local:DIR" (our layout or the published one) or "hub:ORG/REPO"; for comparison
+            "clap:DIR", "clap:ORG/REPO", and text models that read file names and hear nothing, "open-clip:MODEL/TAG",
+            "sentence-transformers:NAME", either with a DIR, too.
         device: "auto" or a torch device such as "cpu" or "cuda:1".
         precision: of the audio backbone; mel, text tower and latents are always float32.
 
@@ -243,17 +254,30 @@ def load_encoder(name: str, *, device: str = "auto", precision: PrecisionChoice 
         CheckpointError: the model is not there, is damaged, or has keys that are not known.
         ConfigError: the device or precision cannot be had here.
     """
+    kind, _, place = name.removeprefix(FILE_NAMES).partition(":")
+    if kind in TEXT_ONLY_KINDS:
+        if precision not in ("auto", "float32"):
+            raise ConfigError(f"{name}: precision {precision!r} cannot be had; a text model is always float32")
+        return load_text_only(kind, place, choose_runtime(device, "float32"))
     runtime = choose_runtime(device, precision)
-    folder = resolve(name)
-    if name.startswith("local:"):
-        name = f"local:{folder.resolve()}"  # an index remembers it, and is opened from other folders
+    if kind == CLAP:
+        towers: Towers = load_clap(place, runtime)
+        name = f"{CLAP}:{absolute(place)}"
+    else:
+        folder = resolve(name)
+        if kind == "local":
+            name = f"local:{folder.resolve()}"  # an index remembers it, and is opened from other folders
+        towers = _load_mulan(folder, runtime)
+    logger.info("%s on %s in %s (%s)", name, runtime.device, runtime.precision, runtime.reason)
+    return TwoTowerEncoder(towers, name=name, runtime=runtime)
+
+
+def _load_mulan(folder: Path, runtime: Runtime) -> MuLanTowers:
     loaded = load_checkpoint(folder)
-    towers = MuLanTowers(
+    return MuLanTowers(
         loaded.model.to(runtime.device).prepare_for_inference(runtime.dtype),
         loaded.tokenizer,
         fingerprint=loaded.fingerprint,
         licence=loaded.licence,
         device=runtime.device,
     )
-    logger.info("%s on %s in %s (%s)", name, runtime.device, runtime.precision, runtime.reason)
-    return TwoTowerEncoder(towers, name=name, runtime=runtime)

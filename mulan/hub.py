@@ -19,6 +19,7 @@ TOKENIZER_FILE = "tokenizer.json"
 SAFETENSORS_FILE = "model.safetensors"
 PICKLE_FILE = "pytorch_model.bin"
 
+_BASELINES = ("clap:", "open-clip:", "sentence-transformers:")  # loaded by `load_encoder`; here for the message
 _SHIPPED = Path(__file__).parent / "pretrained"
 
 
@@ -39,7 +40,10 @@ def resolve(name: str) -> Path:
     if name in shipped:
         return _SHIPPED / name
     allowed = [*shipped, "local:DIR", "hub:ORG/REPO"]
-    raise CheckpointError(f"model {name!r}: unknown; allowed: {', '.join(allowed)}{_hint(name, shipped)}")
+    baselines = ", ".join(f"{kind}…" for kind in _BASELINES)
+    raise CheckpointError(
+        f"model {name!r}: unknown; allowed: {', '.join(allowed)}, to compare with {baselines}{_hint(name, shipped)}"
+    )
 
 
 def download_model(repository: str) -> Path:
@@ -188,6 +192,6 @@ def _hint(name: str, shipped: Sequence[str]) -> str:
     if name.count("/") == 1 and ":" not in name:
         return f"; did you mean hub:{name}?"
     kind, colon, rest = name.partition(":")
-    known = ["local:", "hub:"] if colon else list(shipped)
+    known = ["local:", "hub:", *_BASELINES] if colon else list(shipped)
     nearest = difflib.get_close_matches(kind + colon, known, n=1)
     return f"; did you mean {nearest[0]}{rest}?" if nearest else ""

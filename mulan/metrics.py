@@ -1,5 +1,6 @@
-"""Scores of ranked lists with their uncertainty."""
+"""Scores of ranked lists."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,24 +61,6 @@ def tag_scores(scores: np.ndarray, truth: np.ndarray) -> TagScores | None:
     )
 
 
-def macro_roc_auc_interval(
-    scores: np.ndarray, truth: np.ndarray, *, resamples: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    """95 % percentile bootstrap interval, over tracks, of the macro ROC-AUC.
-
-    Args:
-        scores, truth: float [n, tags], as for `tag_scores`; at least one tag has both classes.
-    """
-    macros: list[float] = []
-    while len(macros) < resamples:
-        rows = rng.integers(0, len(scores), len(scores))
-        per_tag = (tag_scores(scores[rows, tag], truth[rows, tag]) for tag in range(scores.shape[1]))
-        if known := [score.roc_auc for score in per_tag if score is not None]:  # a draw may miss a class of every tag
-            macros.append(float(np.mean(known)))
-    low, high = np.percentile(macros, [2.5, 97.5])
-    return float(low), float(high)
-
-
 def retrieval_scores(
     queries: np.ndarray, items: np.ndarray, *, relevant: np.ndarray, chunk: int = 256
 ) -> RetrievalScores:
@@ -95,6 +78,16 @@ def retrieval_scores(
     Raises:
         ValueError: shapes do not fit, a query has no relevant item, or a vector is not finite (no rank is then true).
     """
+    return summary_of(retrieval_per_query(queries, items, relevant=relevant, chunk=chunk))
+
+
+def retrieval_per_query(
+    queries: np.ndarray, items: np.ndarray, *, relevant: np.ndarray, chunk: int = 256
+) -> dict[str, np.ndarray]:
+    """What `retrieval_scores` averages: for each query, float64 [q], `r_at_1` … `mrr`, and `rank`.
+
+    Arguments and errors as for `retrieval_scores`; `rank` is that of the first relevant item.
+    """
     _check_retrieval(queries, items, relevant)
     ranks = np.concatenate(
         [
@@ -104,16 +97,19 @@ def retrieval_scores(
     )  # [q, 10]
     first = ranks[:, 0]
     precisions = np.where(ranks <= _DEPTH, np.arange(1, _DEPTH + 1) / ranks, 0.0)
-    average_precisions = precisions.sum(axis=1) / np.minimum(relevant.sum(axis=1), _DEPTH)
-    return RetrievalScores(
-        r_at_1=float((first <= 1).mean()),
-        r_at_5=float((first <= 5).mean()),
-        r_at_10=float((first <= 10).mean()),
-        map_at_10=float(average_precisions.mean()),
-        mrr=float((1 / first).mean()),
-        median_rank=float(np.median(first)),
-        queries=len(queries),
-    )
+    hits = {f"r_at_{depth}": (first <= depth).astype(np.float64) for depth in (1, 5, 10)}
+    return {
+        **hits,
+        "map_at_10": precisions.sum(axis=1) / np.minimum(relevant.sum(axis=1), _DEPTH),
+        "mrr": 1 / first,
+        "rank": first,
+    }
+
+
+def summary_of(per_query: Mapping[str, np.ndarray]) -> RetrievalScores:
+    """Means over queries, and the median rank, of what `retrieval_per_query` gives."""
+    means = {name: float(values.mean()) for name, values in per_query.items() if name != "rank"}
+    return RetrievalScores(**means, median_rank=float(np.median(per_query["rank"])), queries=len(per_query["rank"]))
 
 
 def _check_retrieval(queries: np.ndarray, items: np.ndarray, relevant: np.ndarray) -> None:

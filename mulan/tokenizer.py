@@ -41,7 +41,7 @@ class TextTokenizer:
             TypeError: texts is one str, or holds something else than str.
             ValueError: a text is blank; the message gives its position.
         """
-        _check(texts)
+        check_texts(texts)
         rows = []
         for position, text in enumerate(texts):
             ids = self._whole.encode(text).ids
@@ -66,7 +66,13 @@ class TextTokenizer:
         return ids, mask
 
 
-def _check(texts: Sequence[str]) -> None:
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse what is no list of texts.
+
+    Raises:
+        TypeError: texts is one str, or holds something else than str.
+        ValueError: a text is blank; the message gives its position.
+    """
     if isinstance(texts, str):
         raise TypeError("texts: found one str; give a sequence of texts, as in [text]")
     for position, text in enumerate(texts):

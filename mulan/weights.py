@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from data.config import StrictModel
 from data.errors import CheckpointError
 from mulan.audio_tower import TRAINING_ONLY
-from mulan.model import MuLanConfig
 
 # Raise it when data/clips.py cuts or pools windows differently: vectors of before and after cannot be compared.
 WINDOW_RULE = 1
@@ -72,14 +72,16 @@ def only_tensors(content: Any, path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def weights_fingerprint(config: MuLanConfig, weights: Mapping[str, Tensor], tokenizer_json: str) -> str:
+def weights_fingerprint(config: StrictModel, weights: Mapping[str, Tensor], tokenizer_json: str = "") -> str:
     """Hash everything that a vector depends on; sha256 in hex.
 
-    That is: each weight in use by name, shape and float32 value (those of an external backbone included), the
-    configuration without names and places, tokenizer.json, and `WINDOW_RULE`. The layout and the storage type do
-    not count, nor do precision and device, which move a vector by rounding only and are recorded beside it.
+    Of a MuLan, or of an audio backbone alone. That is: each weight in use by name, shape and float32 value (those of
+    an external text backbone included), the configuration without names and places, tokenizer.json, and
+    `WINDOW_RULE`. The layout and the storage type do not count, nor do precision and device, which move a vector by
+    rounding only and are recorded beside it.
     """
-    not_counted: Any = {"audio": {"backbone": set(TRAINING_ONLY)}, "text": {"backbone": {"external"}}}
+    only_trained = dict.fromkeys(TRAINING_ONLY, True)
+    not_counted: Any = {"audio": {"backbone": only_trained}, "text": {"backbone": {"external"}}, **only_trained}
     facts = {"model": config.model_dump(mode="json", exclude=not_counted), "window_rule": WINDOW_RULE}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     digest.update(tokenizer_json.encode())

@@ -1,4 +1,5 @@
 """What every test gets: a private MULAN_HOME, no network, and on request a toy encoder with toy tracks.
+At the end, MagnaTagATune's table as it is distributed.
 
 A toy track is a wav whose every second holds one constant sample value: an angle in whole degrees. The toy
 encoder maps each second to (cos, sin) of its angle, and a text to that of the number in it (its length if
@@ -11,7 +12,7 @@ import re
 import shutil
 import socket
 import wave
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,52 @@ def write_track() -> Callable[..., Path]:
             sound.setsampwidth(2)
             sound.setframerate(1000)
             sound.writeframes(samples.tobytes())
+        return path
+
+    return write
+
+
+# In the order of annotations_final.csv.
+_LISTED = (
+    "no voice, singer, duet, plucking, hard rock, world, bongos, harpsichord, female singing, clasical, sitar, "
+    "chorus, female opera, male vocal, vocals, clarinet, heavy, silence, beats, men, woodwind, funky, no strings, "
+    "chimes, foreign, no piano, horns, classical, female, no voices, soft rock, eerie, spacey, jazz, guitar, quiet, "
+    "no beat, banjo, electric, solo, violins, folk, female voice, wind, happy, ambient, new age, synth, funk, no "
+    "singing, middle eastern, trumpet, percussion, drum, airy, voice, repetitive, birds, space, strings, bass, "
+    "harpsicord, medieval, male voice, girl, keyboard, acoustic, loud, classic, string, drums, electronic, not "
+    "classical, chanting, no violin, not rock, no guitar, organ, no vocal, talking, choral, weird, opera, soprano, "
+    "fast, acoustic guitar, electric guitar, male singer, man singing, classical guitar, country, violin, electro, "
+    "reggae, tribal, dark, male opera, no vocals, irish, electronica, horn, operatic, arabic, lol, low, instrumental, "
+    "trance, chant, strange, drone, synthesizer, heavy metal, modern, disco, bells, man, deep, fast beat, industrial, "
+    "hard, harp, no flute, jungle, pop, lute, female vocal, oboe, mellow, orchestral, viola, light, echo, piano, "
+    "celtic, male vocals, orchestra, eastern, old, flutes, punk, spanish, sad, sax, slow, male, blues, vocal, indian, "
+    "no singer, scary, india, woman, woman singing, rock, dance, piano solo, guitars, no drums, jazzy, singing, "
+    "cello, calm, female vocals, voices, different, techno, clapping, house, monks, flute, not opera, not english, "
+    "oriental, beat, upbeat, soft, noise, choir, female singer, rap, metal, hip hop, quick, water, baroque, women, "
+    "fiddle, english"
+)
+ALL_TAGS = tuple(_LISTED.split(", "))
+
+
+@pytest.fixture
+def all_tags() -> Sequence[str]:
+    """The 188 tags."""
+    return ALL_TAGS
+
+
+@pytest.fixture
+def write_annotations(tmp_path: Path) -> Callable[..., Path]:
+    """write_annotations({"f/a-0-29.mp3": "guitar slow".split()}, separator="\\t"): annotations_final.csv of these."""
+
+    def write(clips: Mapping[str, Sequence[str]], *, separator: str = "\t", encoding: str = "utf-8") -> Path:
+        rows = [["clip_id", *ALL_TAGS, "mp3_path"]]
+        rows += [
+            [str(number), *("1" if tag in tags else "0" for tag in ALL_TAGS), name]
+            for number, (name, tags) in enumerate(clips.items(), start=2)
+        ]
+        path = tmp_path / "annotations_final.csv"
+        text = "".join(separator.join(f'"{cell}"' for cell in row) + "\r\n" for row in rows)
+        path.write_bytes(text.encode(encoding))
         return path
 
     return write

@@ -18,14 +18,16 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from data.config import StrictModel
+from data.datasets.dataset import tagged_tracks
 from data.errors import ConfigError
 from data.manifest import Track
 from mulan.checkpoint import load_backbone
 from mulan.encoder import load_encoder
-from mulan.evaluate import evaluate_tags
+from mulan.evaluation.layers import layer_features
+from mulan.evaluation.probing import probe_facts
+from mulan.evaluation.tagging import evaluate_tagging
 from mulan.mert import Mert
 from mulan.muq import MuQ
-from mulan.probe import layer_features, probe
 from mulan.runtime import choose_runtime
 from mulan.targets import MelRvqTargetsConfig, MertTargetsConfig, RandomProjectionTargetsConfig, TargetsConfig
 from mulan.training.codec import CodecStage, CodecTrainConfig
@@ -38,6 +40,13 @@ from mulan.training.rvq import MelRvqStage, RvqTrainConfig
 TEACHERS = ("none", "random-projection", "mert", "mel-rvq", "iterative mel-rvq")
 _MERT_HEAD_DIM = 64
 _PROBED_WINDOWS = 2  # of each track, some six seconds
+# Of probes, by the names that the folders of earlier runs hold.
+_MEASURES = {
+    "roc_auc": "macro ROC-AUC",
+    "accuracy": "accuracy",
+    "weighted_score": "MIREX score",
+    "r2": "R2 of log2 BPM",
+}
 
 Results = dict[str, dict[str, list[float]]]  # by teacher and measure: a number for each seed
 
@@ -179,7 +188,8 @@ def _judge(
     probed = [track for track in tracks if track.split == "train"][: config.probe_tracks]
     scores = _probe(student, probed, heldout, clip_seconds=config.student.clip_seconds)
     encoder = load_encoder(f"local:{fit(stage, out / 'mulan', on_step=on_step)}")
-    return {**scores, "MuLan zero-shot ROC-AUC": evaluate_tags(encoder, heldout).roc_auc}
+    figures = evaluate_tagging(encoder, tagged_tracks("heldout", heldout)).figures
+    return {**scores, "MuLan zero-shot ROC-AUC": figures.roc_auc}
 
 
 def _probe(
@@ -191,7 +201,7 @@ def _probe(
         layer_features(ready, part, clip_seconds=clip_seconds, most_windows=_PROBED_WINDOWS)
         for part in (probed, heldout)
     )
-    return {f"{score.task} ({score.metric})": score.value for score in probe((train, probed), (test, heldout))}
+    return {f"{result.task} ({_MEASURES[result.main]})": result.value for result in probe_facts(train, test)}
 
 
 def summarise(results: Results) -> list[tuple[str, dict[str, tuple[float, float]]]]:

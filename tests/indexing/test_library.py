@@ -1,12 +1,11 @@
-"""Walking a music folder and reading its tags: `pytest tests/indexing/test_library.py`."""
+"""Walking a music folder: `pytest tests/indexing/test_library.py`."""
 
 import os
-import struct
 
 import pytest
 
 from data.errors import StoreError
-from indexing.library import Tags, read_tags, scan_library
+from indexing.library import scan_library
 
 
 def names(scan, library):
@@ -90,47 +89,3 @@ def test_a_library_without_music_is_an_error_that_says_so(tmp_path, place, messa
 def test_the_error_for_an_empty_library_names_the_suffixes_looked_for(library):
     with pytest.raises(StoreError, match=r"looked for .*\.flac .*\.mp3 .*\.wav"):
         scan(library)
-
-
-def id3(**frames):
-    """An ID3v2.3 tag with Latin-1 text frames and nothing after it."""
-    body = b"".join(
-        name.encode() + struct.pack(">IH", len(text) + 1, 0) + b"\0" + text.encode("latin-1")
-        for name, text in frames.items()
-    )
-    return (
-        b"ID3\x03\0\0"
-        + bytes([len(body) >> 21 & 127, len(body) >> 14 & 127, len(body) >> 7 & 127, len(body) & 127])
-        + body
-    )
-
-
-def test_tags_are_read(tmp_path):
-    path = tmp_path / "01.mp3"
-    path.write_bytes(id3(TIT2="Gymnopédie 1", TPE1="Erik Satie", TALB="Piano", TCON="Classical", TYER="1888"))
-
-    assert read_tags(path) == Tags(
-        title="Gymnopédie 1", artist="Erik Satie", album="Piano", genre="Classical", year=1888
-    )
-
-
-def test_a_tag_of_several_lines_becomes_one_and_a_blank_one_none(tmp_path):
-    path = tmp_path / "song.mp3"
-    path.write_bytes(id3(TIT2="one\ntwo", TPE1="   ", TYER="0000"))
-
-    assert read_tags(path) == Tags(title="one two")
-
-
-@pytest.mark.parametrize("content", [b"", b"RIFF", b"not audio at all", b"\xff" * 400])
-def test_without_readable_tags_the_title_is_the_name_of_the_file(tmp_path, content):
-    path = tmp_path / "Slow Piano.wav"
-    path.write_bytes(content)
-
-    assert read_tags(path) == Tags(title="Slow Piano")
-
-
-def test_a_title_made_of_an_odd_file_name_can_be_printed_on_one_line(tmp_path):
-    odd = tmp_path / os.fsdecode(b"caf\xe9\nnoir.wav")  # Latin-1 bytes, which are not UTF-8
-    odd.touch()
-
-    assert read_tags(odd).title == "caf� noir"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mulan.metrics import RetrievalScores, macro_roc_auc_interval, retrieval_scores, tag_scores
+from mulan.metrics import RetrievalScores, retrieval_scores, tag_scores
 
 NAN = float("nan")
 
@@ -24,20 +24,6 @@ def test_unknown_truth_is_left_out():
 def test_a_tag_with_one_class_has_no_score():
     assert tag_scores(np.array([0.1, 0.2]), np.array([1.0, NAN])) is None
     assert tag_scores(np.array([0.1, 0.2]), np.array([0.0, 0.0])) is None
-
-
-def test_the_interval_holds_the_estimate_and_narrows_with_more_tracks():
-    rng = np.random.default_rng(0)
-
-    def interval(tracks: int) -> tuple[float, float]:
-        truth = (rng.random((tracks, 3)) < 0.5).astype(float)
-        scores = truth + rng.normal(0, 1, truth.shape)
-        return macro_roc_auc_interval(scores, truth, resamples=100, rng=rng)
-
-    few, many = interval(40), interval(1000)
-    # two unit normals one apart: P(positive above negative) = Phi(1/sqrt 2) = 0.760
-    assert many[0] < 0.760 < many[1]
-    assert many[1] - many[0] < 0.5 * (few[1] - few[0])
 
 
 def one_hot_scores(scores: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,288 @@
+"""`mulan eval …`: figures that can be trusted and had again, on published sets and on one's own."""
+
+import functools
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app import console
+from app.datasets import Annotations, Audio, ClipInfo, MergeSynonyms, Split, Suffix, Training
+from app.options import DEFAULT_MODEL, Device, Model, Precision, PrecisionOption, check_writable, load_model
+from app.report import report
+
+app = typer.Typer(help="Measure a model, on published sets and on your own.", no_args_is_help=True)
+
+Out = Annotated[Path | None, typer.Option(help="Write figures and record to this .json, each track's scores beside.")]
+Prompts = Annotated[
+    Path | None, typer.Option(help="TOML of prompt sets, such as configs/prompts/music.toml; else the bare tag.")
+]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on with over 1 % of the files missing.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Embed anew, and do not keep the vectors.")]
+Manifest = Annotated[Path, typer.Argument(help="Tracks as JSON Lines or CSV, a folder of tar shards or of audio.")]
+
+
+@app.command("mtt")
+def eval_mtt(
+    audio: Audio,
+    annotations: Annotations,
+    split: Split = "full",
+    clip_info: ClipInfo = None,
+    merge_synonyms: MergeSynonyms = False,
+    prompts: Prompts = None,
+    allow_missing: AllowMissing = False,
+    no_cache: NoCache = False,
+    model: Model = DEFAULT_MODEL,
+    out: Out = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Zero-shot MagnaTagATune: macro ROC-AUC and PR-AUC over the usual 50 tags on the test clips.
+
+    Example: mulan eval mtt --audio mtt/mp3 --annotations mtt/annotations_final.csv --out result.json
+    """
+    from data.datasets.opening import DatasetOptions, open_dataset
+
+    options = DatasetOptions(
+        audio=audio, annotations=annotations, split=split, clip_info=clip_info, merge_synonyms=merge_synonyms
+    )
+    dataset = open_dataset("mtt", options).part("heldout")
+    _tag(dataset, _load_later(model, device, precision), out, prompts, allow_missing, no_cache)
+
+
+@app.command("gtzan")
+def eval_gtzan(
+    audio: Audio,
+    annotations: Annotations,
+    suffix: Suffix = None,
+    prompts: Prompts = None,
+    allow_missing: AllowMissing = False,
+    no_cache: NoCache = False,
+    model: Model = DEFAULT_MODEL,
+    out: Out = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Zero-shot GTZAN: accuracy over its 10 genres on the fault-filtered test tracks; --annotations is their folder.
+
+    Example: mulan eval gtzan --audio gtzan/genres --annotations gtzan/lists --out result.json
+    """
+    from data.datasets.opening import DatasetOptions, open_dataset
+
+    dataset = open_dataset("gtzan", DatasetOptions(audio=audio, annotations=annotations, suffix=suffix))
+    _tag(dataset.part("heldout"), _load_later(model, device, precision), out, prompts, allow_missing, no_cache)
+
+
+@app.command("jamendo")
+def eval_jamendo(
+    audio: Audio,
+    annotations: Annotations,
+    split: Annotated[str, typer.Option(help="top50tags, genre, instrument or moodtheme.")] = "top50tags",
+    suffix: Suffix = None,
+    prompts: Prompts = None,
+    allow_missing: AllowMissing = False,
+    no_cache: NoCache = False,
+    model: Model = DEFAULT_MODEL,
+    out: Out = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Zero-shot MTG-Jamendo, split-0: macro ROC-AUC and PR-AUC on the test tracks; --annotations is folder split-0.
+
+    Example: mulan eval jamendo --audio jamendo --annotations mtg-jamendo-dataset/data/splits/split-0 --out result.json
+    """
+    from data.datasets.opening import DatasetOptions, open_dataset
+
+    options = DatasetOptions(audio=audio, annotations=annotations, split=split, suffix=suffix)
+    dataset = open_dataset("jamendo", options).part("heldout")
+    _tag(dataset, _load_later(model, device, precision), out, prompts, allow_missing, no_cache)
+
+
+@app.command("tags")
+def eval_tags(
+    manifest: Manifest,
+    prompts: Prompts = None,
+    allow_missing: AllowMissing = False,
+    no_cache: NoCache = False,
+    model: Model = DEFAULT_MODEL,
+    out: Out = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Zero-shot tagging of your own tracks, whose manifest says which tags are true of them and which are not.
+
+    Example: mulan eval tags heldout/manifest.jsonl
+    """
+    from data.corpus import read_tracks
+    from data.datasets.dataset import tagged_tracks
+
+    dataset = tagged_tracks(manifest.name, read_tracks(manifest))
+    _tag(dataset, _load_later(model, device, precision), out, prompts, allow_missing, no_cache)
+
+
+@app.command("retrieval")
+def eval_retrieval(
+    pairs: Annotated[Path, typer.Option(help="CSV of Song Describer or MusicCaps, or with columns path and caption.")],
+    audio: Audio,
+    subset: Annotated[str | None, typer.Option(help="Song Describer: valid. MusicCaps: eval or balanced.")] = None,
+    allow_missing: AllowMissing = False,
+    no_cache: NoCache = False,
+    model: Model = DEFAULT_MODEL,
+    out: Out = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Captions to tracks and back: recall at 1, 5 and 10, mAP@10, MRR and median rank.
+
+    Example: mulan eval retrieval --pairs song_describer.csv --audio audio --subset valid --out result.json
+    """
+    from data.datasets.captioned import read_captions
+    from mulan.evaluation.retrieval import evaluate_retrieval
+
+    dataset = read_captions(pairs, audio, subset=subset)
+    load = _load_later(model, device, precision)
+    console.print_retrieval(_evaluate(evaluate_retrieval, dataset, load, out, allow_missing, no_cache))
+
+
+@app.command("probe")
+def eval_probe(
+    name: Annotated[str, typer.Argument(help="mtt, gtzan, jamendo, giantsteps-key, or a manifest of your own.")],
+    audio: Annotated[Path | None, typer.Option(help="Of a published set: the folder of audio.")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="Of a published set: its table, or their folder.")] = None,
+    split: Split = None,
+    suffix: Suffix = None,
+    training: Training = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Probe hidden states instead of vectors.")] = False,
+    layer: Annotated[int | None, typer.Option(min=0, help="Only this hidden state; else validation chooses.")] = None,
+    clip_seconds: Annotated[float, typer.Option(min=0.5, help="Windows that hidden states are computed of.")] = 10.0,
+    shots: Annotated[int | None, typer.Option(min=1, help="Examples of each label; without it, all.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="How often these are drawn.")] = 5,
+    allow_missing: AllowMissing = False,
+    no_cache: NoCache = False,
+    model: Model = DEFAULT_MODEL,
+    out: Out = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Linear and few-shot probes of frozen vectors or hidden states, with MARBLE's metrics for tags, genre and key.
+
+    Example: mulan eval probe gtzan --audio gtzan/genres --annotations gtzan/lists --layers --out probe.json
+    """
+    from mulan.evaluation.layers import layer_features, load_probed
+    from mulan.evaluation.probing import probe_dataset
+    from mulan.evaluation.record import record_of
+    from mulan.evaluation.vectors import embed_set
+    from mulan.runtime import choose_runtime
+
+    _check_out(out)
+    dataset = _set_to_probe(name, audio, annotations, split=split, suffix=suffix, training=training)
+    with_layers = layers or layer is not None
+    if with_layers:
+        probed: Any = load_probed(model, choose_runtime(device, precision.value), clip_seconds=clip_seconds)
+        embed = functools.partial(layer_features, probed.backbone, clip_seconds=clip_seconds)
+    else:
+        probed = load_model(model, device, precision)
+        embed = functools.partial(embed_set, probed, cache=_cache(no_cache))
+    with console.progress("embedding", total=len(dataset.tracks)) as advance:
+        found = embed(dataset.tracks, allow_missing=allow_missing, on_track=lambda: advance(1))
+    if layer is not None:
+        if layer not in found.layers:
+            raise typer.BadParameter(f"--layer {layer}: {model} has the hidden states 0 to {found.layers[-1]}")
+        found = found.layer(layer)
+    result = probe_dataset(found, dataset, shots=shots, draws=draws if shots else 1)
+    record = record_of(probed, dataset, found)
+    _settle(out, result.summary(), record, result.witness(dataset))
+    console.print_probe(result, record)
+
+
+@app.command("compare")
+def eval_compare(
+    first: Annotated[Path, typer.Argument(help="A result that `mulan eval … --out` has written.")],
+    second: Annotated[Path, typer.Argument(help="Another, of the same set.")],
+) -> None:
+    """Say whether the second result differs from the first by more than chance: a paired bootstrap.
+
+    Example: mulan eval compare a.json b.json
+    """
+    from mulan.evaluation.compare import compare
+
+    console.print_comparison(compare(first, second))
+
+
+app.command("report")(report)
+
+
+def _load_later(model: str, device: str, precision: Precision) -> Callable[[], Any]:
+    """Load the model once the tables have been read: they are what is wrong most often, and quickest to read."""
+    return lambda: load_model(model, device, precision)
+
+
+def _tag(
+    dataset: Any, load: Callable[[], Any], out: Path | None, prompts: Path | None, allow_missing: bool, no_cache: bool
+) -> None:
+    from mulan.evaluation.prompts import BARE, read_prompts
+    from mulan.evaluation.tagging import evaluate_tagging
+
+    chosen = BARE if prompts is None else read_prompts(prompts)
+    evaluate = functools.partial(evaluate_tagging, prompts=chosen)
+    console.print_tagging(_evaluate(evaluate, dataset, load, out, allow_missing, no_cache))
+
+
+def _evaluate(
+    evaluate: Callable[..., Any],
+    dataset: Any,
+    load: Callable[[], Any],
+    out: Path | None,
+    allow_missing: bool,
+    no_cache: bool,
+) -> Any:
+    """Run a zero-shot evaluation with progress, and settle it."""
+    _check_out(out)
+    encoder = load()
+    with console.progress("embedding", total=len(dataset.tracks)) as advance:
+        result = evaluate(
+            encoder, dataset, cache=_cache(no_cache), allow_missing=allow_missing, on_track=lambda: advance(1)
+        )
+    _settle(out, asdict(result.figures), result.record, result.witness)
+    return result
+
+
+def _settle(out: Path | None, figures: dict[str, Any], record: Any, witness: Any) -> None:
+    """Say what was left out, and write the result if it is wanted."""
+    from mulan.evaluation.record import write_result
+
+    for path, reason in record.failed:
+        console.skipping(Path(path), reason)
+    if out is not None:
+        write_result(out, figures, record, witness, command=shlex.join(["mulan", *sys.argv[1:]]))
+        console.note(f"{out} written")
+
+
+def _check_out(out: Path | None) -> None:
+    if out is not None:
+        check_writable(out)
+        if out.suffix != ".json":
+            raise typer.BadParameter(f"{out}: a result is JSON; name it NAME.json")
+
+
+def _cache(no_cache: bool) -> Path | None:
+    from mulan.runtime import mulan_home
+
+    return None if no_cache else mulan_home() / "vectors"
+
+
+def _set_to_probe(name: str, audio: Path | None, annotations: Path | None, **options: Any) -> Any:
+    from data.corpus import read_tracks
+    from data.datasets.dataset import tagged_tracks
+    from data.datasets.opening import DatasetOptions, open_dataset
+    from data.datasets.sources import SOURCES
+
+    if name not in SOURCES:
+        return tagged_tracks(Path(name).name, read_tracks(Path(name)))
+    if audio is None or annotations is None:
+        raise typer.BadParameter(f"{name}: say --audio and --annotations; `mulan data where {name}` tells more")
+    return open_dataset(name, DatasetOptions(audio=audio, annotations=annotations, **options))

@@ -1,0 +1,44 @@
+"""What several commands have in common: the options that choose a model, and the model they choose."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app import console
+from data.errors import MulanError
+
+DEFAULT_MODEL = "mulan-mini"
+
+
+class Precision(StrEnum):
+    """Precision of the audio backbone."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+Model = Annotated[str, typer.Option(help="mulan-mini, local:DIR or hub:ORG/REPO; to compare with, clap:… and others.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+PrecisionOption = Annotated[Precision, typer.Option(help="Of the audio backbone; auto picks the fastest safe one.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+
+
+def load_model(model: str, device: str, precision: Precision) -> Any:
+    """Load an encoder and say what runs where, in which precision and why, and under which licence."""
+    from app.service import is_non_commercial
+    from mulan import load_encoder
+
+    encoder = load_encoder(model, device=device, precision=precision.value)
+    console.note(f"{model} on {encoder.runtime.device} in {encoder.precision}: {encoder.runtime.reason}")
+    if is_non_commercial(encoder.licence):
+        console.note(f"the licence of {model} is {encoder.licence}: no commercial use")
+    return encoder
+
+
+def check_writable(out: Path) -> None:
+    """Refuse a file that cannot be written before hours of work, not after."""
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise MulanError(f"{out}: cannot be written; name a file in a folder that exists")

@@ -1,0 +1,144 @@
+"""The baseline without ears: does listening beat reading file names?
+
+A text model cannot hear. What stands for a track's audio is the text model's vector of what is written about its file:
+the file's tags and the words of its file and folder names. A model that listens has to beat it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import NoReturn, Protocol
+
+import numpy as np
+
+from data.audio import probe
+from data.errors import AudioError, MulanError
+from data.file_tags import read_tags
+from data.manifest import Track
+from mulan.encoding import EmbeddedFile, FailedFile, TextRegime
+from mulan.runtime import Runtime
+from mulan.tokenizer import check_texts
+
+PREFIX = "file-names+"
+"""Stands before the model's name wherever its vectors are shown or stored; `load_encoder` takes it, too."""
+
+FOLDERS = 2  # of the path above a file: artist and album in most libraries
+TRACKS_PER_BATCH = 64
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")  # letters, with an apostrophe inside
+
+
+class TextModel(Protocol):
+    """A loaded text model on its device."""
+
+    dim: int
+    fingerprint: str
+    licence: str
+    logit_scale: float | None
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [n, dim], one row of unit length for each text, whatever stands beside it."""
+
+
+class TextOnlyEncoder:
+    """A text model in the place of an encoder: it reads what is written about a file, and hears nothing.
+
+    Attributes:
+        name: the model's, after "file-names+", so that nobody takes its scores for those of a model that listens.
+        sample_rate, clip_seconds: 0, for it has no audio.
+    """
+
+    text_regimes: tuple[TextRegime, ...] = ("alone",)
+    sample_rate = 0
+    clip_seconds = 0.0
+
+    def __init__(self, model: TextModel, *, name: str, runtime: Runtime) -> None:
+        self.name, self.runtime = PREFIX + name, runtime
+        self.dim, self.fingerprint, self.licence = model.dim, model.fingerprint, model.licence
+        self.logit_scale = model.logit_scale
+        self.device, self.precision = str(runtime.device), runtime.precision
+        self._model = model
+
+    def encode_text(self, texts: Sequence[str], *, regime: TextRegime = "alone") -> np.ndarray:
+        """Embed texts; float32 [len(texts), dim], rows of unit length, in the order given.
+
+        Raises:
+            TypeError: `texts` is a single string.
+            ValueError: a text is blank, or the regime is another than "alone".
+        """
+        if regime not in self.text_regimes:
+            raise ValueError(f"regime is {regime!r}; {self.name} has {', '.join(self.text_regimes)}")
+        check_texts(texts)
+        return self._model.embed(texts) if len(texts) else np.zeros((0, self.dim), np.float32)
+
+    def encode_audio(self, waveforms: Sequence[np.ndarray], sample_rate: int) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            MulanError: always; a text model has no ears.
+        """
+        raise MulanError(f"{self.name} is a text model and hears nothing; give files, whose names it reads")
+
+    def encode_windows(self, waveform: np.ndarray, sample_rate: int) -> NoReturn:
+        """Refuse, as `encode_audio` does."""
+        self.encode_audio([waveform], sample_rate)
+
+    def encode_files(self, paths: Sequence[str | Path]) -> np.ndarray:
+        """Embed what is written about files; float32 [len(paths), dim], rows of unit length.
+
+        Raises:
+            TypeError: `paths` is a single path.
+            AudioError: a file is missing or is no audio; the message names it.
+        """
+        if isinstance(paths, str | Path):
+            raise TypeError(f"paths is a single path; pass a list, [{str(paths)!r}]")
+        rows = [np.zeros((0, self.dim), np.float32)]
+        for result in self.embed_files(paths):
+            if isinstance(result, FailedFile):
+                raise AudioError(f"{result.path}: {result.reason}")
+            rows.append(result.vector[None])
+        return np.concatenate(rows)
+
+    def embed_files(self, paths: Iterable[str | Path]) -> Iterator[EmbeddedFile | FailedFile]:
+        """Embed what is written about each file; a file that is no audio fails, as it would for a model that hears."""
+        return self.embed_tracks(Track(id=str(path), path=Path(path)) for path in paths)
+
+    def embed_tracks(self, tracks: Iterable[Track]) -> Iterator[EmbeddedFile | FailedFile]:
+        """The same for tracks: one window for each, as long as the track; all parts of a file have one vector."""
+        batch: list[Track] = []
+        for track in tracks:
+            batch.append(track)
+            if len(batch) == TRACKS_PER_BATCH:
+                yield from self._embed(batch)
+                batch = []
+        yield from self._embed(batch)
+
+    def _embed(self, tracks: Sequence[Track]) -> Iterator[EmbeddedFile | FailedFile]:
+        vectors = self.encode_text([describe(track) for track in tracks])
+        for track, vector in zip(tracks, vectors, strict=True):
+            try:
+                seconds = track.length or (probe(track.source).seconds or 0.0) - track.start
+            except AudioError as error:
+                yield FailedFile(path=track.path, reason=str(error).removeprefix(f"{track.source}: "))
+            else:
+                yield EmbeddedFile(path=track.path, vectors=vector[None], spans=np.array([[0.0, max(seconds, 0.0)]]))
+
+
+def describe(track: Track) -> str:
+    """Give what is written about a track's file: title, artist, album, genre, then the words of its path.
+
+    A word said once is not repeated. Of the path count the file's name and two folders above it; numbers do not, for a
+    track number means nothing. Of a file inside a tar its path in there counts, and its tags are not read.
+    """
+    path: PurePath = track.path if track.member is None else PurePath(track.member)
+    parts = []
+    if track.member is None:
+        tags = read_tags(track.path)
+        parts += [tags.title if tags.title != path.stem else None, tags.artist, tags.album, tags.genre]
+    parts += [path.stem, *reversed([part for part in path.parts[:-1] if part.strip("/.")][-FOLDERS:])]
+    said: set[str] = set()
+    phrases = []
+    for part in parts:
+        words = [word for word in _WORD.findall(part or "") if word.lower() not in said]
+        said.update(word.lower() for word in words)
+        phrases.append(" ".join(words))
+    return ", ".join(phrase for phrase in phrases if phrase) or "untitled"

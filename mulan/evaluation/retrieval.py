@@ -1,0 +1,120 @@
+"""Retrieval: how early a caption meets its track, and a track its captions, among all of a set."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from data.datasets.dataset import Dataset
+from mulan.encoding import Encoder
+from mulan.evaluation.bootstrap import RESAMPLES, interval, resample_weights
+from mulan.evaluation.collapse import warn_if_collapsed
+from mulan.evaluation.record import Record, record_of
+from mulan.evaluation.tagging import Interval
+from mulan.evaluation.vectors import embed_set
+from mulan.metrics import RetrievalScores, retrieval_per_query, summary_of
+
+TIES = "pessimistic: among equal scores the relevant item comes last"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionFigures(RetrievalScores):
+    """Means over queries among `items`; `ci95`, by name, are bootstrap intervals over tracks."""
+
+    items: int
+    ci95: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalFigures:
+    """Both directions. A caption has one relevant track; of a track, each of its captions is relevant."""
+
+    task: Literal["retrieval"] = "retrieval"
+    text_to_audio: DirectionFigures
+    audio_to_text: DirectionFigures
+    ties: str = TIES
+    resamples: int = RESAMPLES
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalResult:
+    """Figures, how they were made, and each query's own figures (for `compare`)."""
+
+    figures: RetrievalFigures
+    record: Record
+    witness: Mapping[str, np.ndarray] = field(repr=False)
+
+
+def evaluate_retrieval(
+    encoder: Encoder,
+    dataset: Dataset,
+    *,
+    cache: Path | None = None,
+    allow_missing: bool = False,
+    on_track: Callable[[], None] = lambda: None,
+) -> RetrievalResult:
+    """Rank tracks for each caption, and captions for each track, by cosine.
+
+    Args:
+        dataset: tracks with captions; all of them are judged.
+        cache, allow_missing, on_track: as for `embed_set`.
+
+    Raises:
+        ManifestError: as for `embed_set`.
+        ValueError: a track has no caption.
+    """
+    collapse = warn_if_collapsed(encoder)
+    embeddings = embed_set(encoder, dataset.tracks, cache=cache, allow_missing=allow_missing, on_track=on_track)
+    captions = [caption for track in embeddings.tracks for caption in track.captions]
+    owners = np.repeat(np.arange(len(embeddings.tracks)), [len(track.captions) for track in embeddings.tracks])
+    texts = encoder.encode_text(captions)
+    is_own = owners[:, None] == np.arange(len(embeddings.tracks))  # [captions, tracks]
+    forward = retrieval_per_query(texts, embeddings.vectors, relevant=is_own)
+    backward = retrieval_per_query(embeddings.vectors, texts, relevant=is_own.T)
+    ids = np.array([track.id for track in embeddings.tracks])
+    return RetrievalResult(
+        figures=RetrievalFigures(
+            text_to_audio=_direction(forward, ids[owners], items=len(ids)),
+            audio_to_text=_direction(backward, ids, items=len(captions)),
+        ),
+        record=record_of(encoder, dataset, embeddings, collapse=collapse),
+        witness={
+            "ids": ids[owners],
+            "captions": np.array(captions),
+            **{f"text_to_audio {name}": values for name, values in forward.items()},
+            "track_ids": ids,
+            **{f"audio_to_text {name}": values for name, values in backward.items()},
+        },
+    )
+
+
+def draws_of(per_query: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Figures [r] by name in each resample; of ranks, the median.
+
+    Args:
+        per_query: as from `retrieval_per_query`.
+        weights: float32 [r, q], as from `resample_weights`; a row of ones gives the figures themselves.
+    """
+    totals = weights.sum(axis=1)
+    draws = {name: (weights @ values) / totals for name, values in per_query.items() if name != "rank"}
+    return {**draws, "median_rank": _weighted_median(per_query["rank"], weights)}
+
+
+def _direction(per_query: Mapping[str, np.ndarray], owners: np.ndarray, *, items: int) -> DirectionFigures:
+    draws = draws_of(per_query, resample_weights(owners.tolist()))
+    return DirectionFigures(
+        **asdict(summary_of(per_query)), items=items, ci95={name: interval(drawn) for name, drawn in draws.items()}
+    )
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Median of values [q], each as often as its weight [r, q] says; between two middle ones, their mean."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[:, order], axis=1)
+    half = reached[:, -1:] / 2
+    lower = values[order][np.argmax(reached >= half, axis=1)]
+    upper = values[order][np.argmax(reached > half, axis=1)]
+    middle: np.ndarray = (lower + upper) / 2
+    return middle

@@ -1,0 +1,211 @@
+"""Zero-shot tagging: how well a model ranks tracks by nothing but the words of a tag."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from data.datasets.dataset import Dataset
+from data.errors import ManifestError
+from data.manifest import Track
+from mulan.encoding import Encoder, TextRegime
+from mulan.evaluation.bootstrap import RESAMPLES, interval, macro, per_tag, resample_weights
+from mulan.evaluation.collapse import warn_if_collapsed
+from mulan.evaluation.prompts import BARE, PromptSet, label_vectors
+from mulan.evaluation.record import Record, record_of
+from mulan.evaluation.vectors import embed_set
+from mulan.metrics import TagScores, tag_scores
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagFigures(TagScores):
+    """One tag's figures with their 95 % bootstrap intervals."""
+
+    roc_auc_ci95: Interval
+    pr_auc_ci95: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFigures:
+    """What another way of saying the labels gives, on the same vectors of the same tracks."""
+
+    prompts: str
+    text_regime: TextRegime
+    roc_auc: float
+    pr_auc: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    """How the intervals were drawn. `unit` is what is drawn: recordings, where clips are known to share them."""
+
+    unit: Literal["track", "recording"]
+    units: int
+    resamples: int = RESAMPLES
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggingFigures:
+    """Macro averages over the tags that have positives and negatives, of the first prompt set, each text alone.
+
+    Attributes:
+        accuracy: share of tracks whose best-scored label is theirs; None unless each track has exactly one.
+        unscored_tags: labels without positives or without negatives; they are in no average.
+        texts: what each label was said as.
+        sensitivity: every prompt set under every text regime that the model has.
+    """
+
+    task: Literal["tagging"] = "tagging"
+    roc_auc: float
+    roc_auc_ci95: Interval
+    pr_auc: float
+    pr_auc_ci95: Interval
+    accuracy: float | None
+    accuracy_ci95: Interval | None
+    per_tag: Mapping[str, TagFigures]
+    unscored_tags: tuple[str, ...]
+    prompts: str
+    text_regime: TextRegime
+    texts: Mapping[str, tuple[str, ...]]
+    sensitivity: tuple[PromptFigures, ...]
+    bootstrap: Bootstrap
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggingResult:
+    """Figures, how they were made, and the scores they rest on (for `compare`)."""
+
+    figures: TaggingFigures
+    record: Record
+    witness: Mapping[str, np.ndarray] = field(repr=False)
+
+
+def evaluate_tagging(
+    encoder: Encoder,
+    dataset: Dataset,
+    *,
+    prompts: Mapping[str, PromptSet] = BARE,
+    cache: Path | None = None,
+    allow_missing: bool = False,
+    on_track: Callable[[], None] = lambda: None,
+) -> TaggingResult:
+    """Score each label's text against each track of a set; a track counts for a label only where its truth is known.
+
+    Args:
+        dataset: all its tracks are judged; take a part of it first.
+        prompts: by name; the first gives the figures, all of them the sensitivity.
+        cache, allow_missing, on_track: as for `embed_set`.
+
+    Raises:
+        ManifestError: as for `embed_set`, or no label is present in some tracks and absent in others.
+    """
+    collapse = warn_if_collapsed(encoder)
+    embeddings = embed_set(encoder, dataset.tracks, cache=cache, allow_missing=allow_missing, on_track=on_track)
+    truth = truth_of(embeddings.tracks, dataset.labels)
+
+    def scores(name: str, regime: TextRegime) -> np.ndarray:
+        return embeddings.vectors @ label_vectors(encoder, dataset.labels, prompts[name], regime=regime).T
+
+    first = next(iter(prompts))
+    chosen = scores(first, "alone")
+    groups = [str(track.facts.get("recording", track.id)) for track in embeddings.tracks]
+    figures = TaggingFigures(
+        **_averages(chosen, truth, groups, dataset),
+        prompts=first,
+        text_regime="alone",
+        texts={label: prompts[first].said(label) for label in dataset.labels},
+        sensitivity=tuple(
+            _prompt_figures(name, regime, scores(name, regime), truth, is_exclusive=dataset.is_exclusive)
+            for name in prompts
+            for regime in encoder.text_regimes
+        ),
+    )
+    witness = {
+        "ids": np.array([track.id for track in embeddings.tracks]),
+        "groups": np.array(groups),
+        "labels": np.array(dataset.labels),
+        "scores": chosen,
+        "truth": truth,
+        "is_exclusive": np.array(dataset.is_exclusive),
+    }
+    return TaggingResult(
+        figures=figures, record=record_of(encoder, dataset, embeddings, collapse=collapse), witness=witness
+    )
+
+
+def truth_of(tracks: Sequence[Track], labels: Sequence[str]) -> np.ndarray:
+    """float64 [n, labels]: 1 has the label, 0 has it not, NaN unknown."""
+    return np.array([[track.has(label) for label in labels] for track in tracks], np.float64)  # None becomes NaN
+
+
+def draws_of(
+    scores: np.ndarray, truth: np.ndarray, weights: np.ndarray, *, is_exclusive: bool
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Macro figures [r] by name, and the same of every tag [r, tags], in each resample.
+
+    Args:
+        scores, truth: float [n, tags].
+        weights: float32 [r, n], as from `resample_weights`; a row of ones gives the figures themselves.
+    """
+    areas, precisions = per_tag(scores, truth, weights)
+    whole = {"roc_auc": macro(areas), "pr_auc": macro(precisions)}
+    if is_exclusive:
+        whole["accuracy"] = (weights @ _is_right(scores, truth)) / weights.sum(axis=1)
+    return whole, {"roc_auc": areas, "pr_auc": precisions}
+
+
+def _averages(scores: np.ndarray, truth: np.ndarray, groups: Sequence[str], dataset: Dataset) -> dict:
+    by_tag = {label: tag_scores(scores[:, row], truth[:, row]) for row, label in enumerate(dataset.labels)}
+    scored = {label: found for label, found in by_tag.items() if found is not None}
+    if not scored:
+        raise ManifestError("no tag is present in some tracks and absent in others, so nothing can be ranked")
+    weights = resample_weights(groups)
+    whole, single = draws_of(scores, truth, weights, is_exclusive=dataset.is_exclusive)
+    intervals = {label: {name: single[name][:, row] for name in single} for row, label in enumerate(dataset.labels)}
+    units = len(set(groups))
+    return dict(
+        roc_auc=float(np.mean([found.roc_auc for found in scored.values()])),
+        roc_auc_ci95=interval(whole["roc_auc"]),
+        pr_auc=float(np.mean([found.pr_auc for found in scored.values()])),
+        pr_auc_ci95=interval(whole["pr_auc"]),
+        accuracy=float(_is_right(scores, truth).mean()) if dataset.is_exclusive else None,
+        accuracy_ci95=interval(whole["accuracy"]) if dataset.is_exclusive else None,
+        per_tag={
+            label: TagFigures(
+                roc_auc=found.roc_auc,
+                roc_auc_ci95=interval(intervals[label]["roc_auc"]),
+                pr_auc=found.pr_auc,
+                pr_auc_ci95=interval(intervals[label]["pr_auc"]),
+                positives=found.positives,
+                negatives=found.negatives,
+            )
+            for label, found in scored.items()
+        },
+        unscored_tags=tuple(label for label in dataset.labels if label not in scored),
+        bootstrap=Bootstrap(unit="recording" if units < len(groups) else "track", units=units),
+    )
+
+
+def _prompt_figures(
+    name: str, regime: TextRegime, scores: np.ndarray, truth: np.ndarray, *, is_exclusive: bool
+) -> PromptFigures:
+    by_tag = [found for row in range(truth.shape[1]) if (found := tag_scores(scores[:, row], truth[:, row]))]
+    return PromptFigures(
+        prompts=name,
+        text_regime=regime,
+        roc_auc=float(np.mean([found.roc_auc for found in by_tag])),
+        pr_auc=float(np.mean([found.pr_auc for found in by_tag])),
+        accuracy=float(_is_right(scores, truth).mean()) if is_exclusive else None,
+    )
+
+
+def _is_right(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """float32 [n]: whether the best score is that of a true label; a tie with a false one is no success."""
+    best_true = np.where(truth == 1, scores, -np.inf).max(axis=1)
+    best_false = np.where(truth == 1, -np.inf, scores).max(axis=1)
+    return (best_true > best_false).astype(np.float32)

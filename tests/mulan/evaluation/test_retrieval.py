@@ -1,0 +1,83 @@
+"""Captions to tracks and back, against a brute-force ranking. Run: pytest tests/mulan/evaluation/test_retrieval.py."""
+
+import numpy as np
+import pytest
+
+from data.datasets.dataset import Dataset
+from data.manifest import Track
+from mulan.evaluation.bootstrap import resample_weights
+from mulan.evaluation.retrieval import draws_of, evaluate_retrieval
+
+pytestmark = pytest.mark.filterwarnings("ignore::mulan.evaluation.collapse.TextCollapseWarning")
+
+
+@pytest.fixture
+def dataset(tmp_path, write_track) -> Dataset:
+    """Sixty tracks at random angles, each with one to three captions some degrees away from it."""
+    rng = np.random.default_rng(5)
+    tracks = []
+    for number, angle in enumerate(rng.choice(359, 60, replace=False)):
+        captions = tuple(f"{angle + rng.integers(-9, 10)} degrees" for _ in range(rng.integers(1, 4)))
+        path = write_track(tmp_path / f"{number}.wav", int(angle))
+        tracks.append(Track(id=f"track {number}", path=path, captions=captions, split="heldout"))
+    return Dataset(name="pairs", split="all", labels=(), tracks=tuple(tracks))
+
+
+def brute_force(scores: np.ndarray, relevant: np.ndarray) -> dict[str, float]:
+    """One query at a time, from a full sort in which, among equals, what is not relevant comes first."""
+    firsts, precisions = [], []
+    for row, truth in zip(scores, relevant, strict=True):
+        order = sorted(range(len(row)), key=lambda item: (-row[item], truth[item]))
+        hits = [bool(truth[item]) for item in order]
+        firsts.append(hits.index(True) + 1)
+        found = [sum(hits[: rank + 1]) / (rank + 1) for rank in range(10) if hits[rank]]
+        precisions.append(sum(found) / min(truth.sum(), 10))
+    return {
+        **{f"r_at_{k}": np.mean([first <= k for first in firsts]) for k in (1, 5, 10)},
+        "map_at_10": np.mean(precisions),
+        "mrr": np.mean([1 / first for first in firsts]),
+        "median_rank": np.median(firsts),
+    }
+
+
+def test_both_directions_equal_a_brute_force_ranking(dataset, toy_encoder):
+    figures = evaluate_retrieval(toy_encoder, dataset).figures
+    tracks = toy_encoder.encode_files([track.path for track in dataset.tracks])
+    texts = toy_encoder.encode_text([caption for track in dataset.tracks for caption in track.captions])
+    owner = [number for number, track in enumerate(dataset.tracks) for _ in track.captions]
+    relevant = np.array(owner)[:, None] == np.arange(60)
+    for direction, expected in (
+        (figures.text_to_audio, brute_force(texts @ tracks.T, relevant)),
+        (figures.audio_to_text, brute_force(tracks @ texts.T, relevant.T)),
+    ):
+        assert {name: getattr(direction, name) for name in expected} == pytest.approx(expected)
+        for name, (low, high) in direction.ci95.items():
+            assert low <= expected[name] <= high
+    assert (figures.text_to_audio.queries, figures.text_to_audio.items) == (len(owner), 60)
+    assert (figures.audio_to_text.queries, figures.audio_to_text.items) == (60, len(owner))
+
+
+def test_a_model_with_one_vector_for_all_is_last_not_first(dataset, toy_encoder):
+    toy_encoder.encode_text = lambda texts, *, regime="alone": np.tile([[1, 0]], (len(texts), 1)).astype(np.float32)
+    toy_encoder.embed_tracks = lambda tracks: (
+        type(found)(path=found.path, vectors=np.array([[1, 0]], np.float32), spans=found.spans)
+        for found in type(toy_encoder).embed_tracks(toy_encoder, tracks)
+    )
+    figures = evaluate_retrieval(toy_encoder, dataset).figures
+    assert figures.text_to_audio.median_rank == 60
+    assert figures.text_to_audio.r_at_10 == 0
+
+
+def test_a_resample_counts_a_query_as_often_as_it_was_drawn():
+    per_query = {"r_at_1": np.array([1.0, 0.0, 0.0]), "rank": np.array([1.0, 4.0, 9.0])}
+    weights = np.array([[1, 1, 1], [2, 1, 0], [1, 1, 0], [0, 0, 3]], np.float32)
+    draws = draws_of(per_query, weights)
+    assert draws["r_at_1"].tolist() == pytest.approx([1 / 3, 2 / 3, 1 / 2, 0])
+    assert draws["median_rank"].tolist() == [4, 1, 2.5, 9]  # of 1 4 9, 1 1 4, 1 4, 9 9 9
+
+
+def test_the_median_of_a_resample_is_that_of_the_repeated_ranks():
+    ranks = np.random.default_rng(0).integers(1, 50, 21).astype(float)
+    weights = resample_weights(range(21), resamples=40, seed=2)
+    expected = [np.median(np.repeat(ranks, row.astype(int))) for row in weights]
+    assert draws_of({"rank": ranks}, weights)["median_rank"].tolist() == expected
