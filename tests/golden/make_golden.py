@@ -2,8 +2,8 @@
 
 Run in an environment of its own, which is not ours: pip install muq==0.1.0 "transformers<5", then
     python tests/golden/make_golden.py
-It writes muq_mulan.npz, and tokenizer.json if it is not there, beside itself. The tests import the rule and the formulas from here; the
-official package is needed by `main` alone, and none of its code is in this repository.
+It writes muq_mulan.npz, and tokenizer.json if it is not there, beside itself. The tests import the rule and the
+formulas from here; the official package is needed by `main` alone, and none of its code is in this repository.
 """
 
 import json
