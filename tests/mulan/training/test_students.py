@@ -11,7 +11,6 @@ from data.errors import ConfigError
 from mulan.training.codec import CodecTrainConfig
 from mulan.training.students import TEACHERS, StudentsConfig, compare_students, summarise
 
-
 # Three steps do not make a text tower: the warning is right, and not what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore::mulan.evaluation.collapse.TextCollapseWarning")
 
