@@ -1,6 +1,5 @@
 """How the command line talks: tables of results on stdout, notes and progress on stderr."""
 
-import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from rich.text import Text
 
 SECONDS_PER_LINE = 60.0  # of a long build whose output goes into a log
 # Where nobody watches, lines are not folded at a terminal's width.
-_results = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+results = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 _notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -133,19 +132,19 @@ def _training_rate(record: Mapping[str, Any]) -> str:
 
 def print_estimate(estimate: Any) -> None:
     """What a run would take: parameters by part, memory, operations and time."""
-    table = _table("part", "parameters", "trained")
+    table = table_of("part", "parameters", "trained")
     for part in estimate.parts:
         table.add_row(Text(part.name), f"{part.parameters:,}", f"{part.trained:,}")
     totals = (sum(part.parameters for part in estimate.parts), sum(part.trained for part in estimate.parts))
     table.add_row("all", *(f"{total:,}" for total in totals))
-    _results.print(table)
-    _results.print(
+    results.print(table)
+    results.print(
         f"memory of a process {_gigabytes(estimate.memory)}: weights {_gigabytes(estimate.weights)}, gradients"
         f" {_gigabytes(estimate.gradients)}, optimiser {_gigabytes(estimate.optimizer)}, activations"
         f" {_gigabytes(estimate.activations)}"
     )
     source = "measured" if estimate.is_measured else "from the measured peak and an assumed utilisation"
-    _results.print(
+    results.print(
         f"a step {estimate.flops / 1e12:.3g} TFLOP, {estimate.step_seconds:.3g} s a process ({source}),"
         f" {estimate.steps:,} steps {_duration(estimate.hours)}; reading audio and communication not included"
     )
@@ -153,23 +152,21 @@ def print_estimate(estimate: Any) -> None:
 
 def print_training_comparison(comparison: Any) -> None:
     """Both ways of training side by side."""
-    _results.print(
-        f"MuQ of {comparison.parameters:,} parameters, forward, backward and AdamW in {comparison.precision}"
-    )
+    results.print(f"MuQ of {comparison.parameters:,} parameters, forward, backward and AdamW in {comparison.precision}")
     for name, speed in (("naive loop", comparison.naive), ("mulan", comparison.ours)):
-        _results.print(
+        results.print(
             f"{name:<10}  {speed.clips_per_second:6.2f} windows/s  {speed.page_faults_per_clip:10,.0f} page faults"
             f" a window  {_gigabytes(speed.peak_bytes)} at most"
         )
-    _results.print(f"ratio {comparison.ratio:.2f}")
+    results.print(f"ratio {comparison.ratio:.2f}")
 
 
 def print_students(summary: Sequence[tuple[str, Mapping[str, tuple[float, float]]]]) -> None:
     """A row for each teacher: mean and standard deviation over seeds of every measure."""
-    table = _table("teacher", *summary[0][1])
+    table = table_of("teacher", *summary[0][1])
     for teacher, measures in summary:
         table.add_row(Text(teacher), *(f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in measures.values()))
-    _results.print(table)
+    results.print(table)
 
 
 def print_hits(hits: Sequence[Any]) -> None:
@@ -189,129 +186,26 @@ def print_hits(hits: Sequence[Any]) -> None:
         title = f"{hit.title} — {hit.artist}" if hit.artist else hit.title
         cells = (str(hit.rank), f"{hit.score:.3f}", f"{clock(hit.start)}–{clock(hit.end)}", title, _printable(hit.path))
         table.add_row(*(Text(cell) for cell in cells))
-    _results.print(table)
+    results.print(table)
 
 
 def print_tags(scores: Sequence[Any]) -> None:
     """Tags with bars, best first."""
     width = max(len(score.tag) for score in scores)
     for score in scores:
-        _results.print(Text(f"{score.tag:<{width}}  {score.score:6.3f}  {'█' * round(40 * max(score.share, 0))}"))
+        results.print(Text(f"{score.tag:<{width}}  {score.score:6.3f}  {'█' * round(40 * max(score.share, 0))}"))
 
 
-def print_tagging(result: Any) -> None:
-    """Per-tag figures, what other prompts give, then the averages with their intervals."""
-    figures = result.figures
-    table = _table("tag", "ROC-AUC", "95 %", "AP", "95 %", "with", "without")
-    for tag, scores in figures.per_tag.items():
-        roc, precision = (f"{value:.3f}" for value in (scores.roc_auc, scores.pr_auc))
-        spans = _span(scores.roc_auc_ci95), _span(scores.pr_auc_ci95)
-        table.add_row(Text(tag), roc, spans[0], precision, spans[1], str(scores.positives), str(scores.negatives))
-    _results.print(table)
-    if len(figures.sensitivity) > 1:
-        table = _table("prompts", "texts", "ROC-AUC", "AP", *(["accuracy"] if figures.accuracy is not None else []))
-        for row in figures.sensitivity:
-            values = [value for value in (row.roc_auc, row.pr_auc, row.accuracy) if value is not None]
-            table.add_row(Text(row.prompts), row.text_regime, *(f"{value:.3f}" for value in values))
-        _results.print(table)
-    if figures.unscored_tags:
-        words = ", ".join(figures.unscored_tags)
-        _results.print(Text(f"without positives or without negatives, so in no average: {words}"))
-    averages = {"macro ROC-AUC": "roc_auc", "macro AP": "pr_auc"}
-    if figures.accuracy is not None:
-        averages["accuracy"] = "accuracy"
-    intervals = {key: _span(getattr(figures, f"{key}_ci95")) for key in averages.values()}
-    _results.print(
-        ", ".join(f"{name} {getattr(figures, key):.3f} (95 % {intervals[key]})" for name, key in averages.items())
-    )
-    _print_record(result.record, f"{len(figures.per_tag)} tags, prompts: {figures.prompts}")
-
-
-def print_retrieval(result: Any) -> None:
-    """Both directions, a row for each figure."""
-    directions = (result.figures.text_to_audio, result.figures.audio_to_text)
-    table = _table("", "text to audio", "95 %", "audio to text", "95 %")
-    names = {"r_at_1": "R@1", "r_at_5": "R@5", "r_at_10": "R@10", "map_at_10": "mAP@10", "mrr": "MRR"}
-    for key, name in names.items():
-        cells = ((f"{getattr(way, key):.4f}", _span(way.ci95[key], digits=4)) for way in directions)
-        table.add_row(name, *itertools.chain.from_iterable(cells))
-    cells = ((f"{way.median_rank:g}", _span(way.ci95["median_rank"], digits=1)) for way in directions)
-    table.add_row("median rank", *itertools.chain.from_iterable(cells))
-    _results.print(table)
-    forward = directions[0]
-    _print_record(result.record, f"{forward.queries:,} captions of {forward.items:,} tracks")
-
-
-def print_probe(result: Any, record: Any) -> None:
-    """Figures of each label, if there are any, then those of the whole."""
-    if result.per_label:
-        names = list(next(iter(result.per_label.values())))
-        table = _table("label", *names)
-        for label, figures in result.per_label.items():
-            table.add_row(Text(label), *(f"{figures[name]:.3f}" for name in names))
-        _results.print(table)
-    if result.unscored:
-        _results.print(Text(f"with too few examples, so in no average: {', '.join(result.unscored)}"))
-    spread = {name: f" ± {deviation:.3f}" for name, deviation in result.deviations.items()}
-    shown = ", ".join(f"{name} {value:.3f}{spread.get(name, '')}" for name, value in result.figures.items())
-    _results.print(Text(f"{result.task}: {shown}; 95 % of {result.main} {_span(result.ci95)}"))
-    given = "all labels" if result.shots is None else f"{result.shots} shots, {result.draws} draws"
-    counts = f"{result.train:,} training, {result.valid:,} validation, {result.test:,} test tracks"
-    _print_record(record, f"{counts}; {given}; layer {result.layer}, C {result.strength:g}")
-
-
-def print_comparison(comparison: Any) -> None:
-    """Differences with their intervals; those that chance alone does not explain are marked."""
-    for heading, differences in (("", comparison.differences), ("ROC-AUC of a tag", comparison.per_tag)):
-        if differences:
-            table = _table(heading, "first", "second", "difference", "95 %", "")
-            for row in differences:
-                values = (f"{row.first:.4f}", f"{row.second:.4f}", f"{row.difference:+.4f}")
-                table.add_row(Text(row.figure), *values, _span(row.ci95, digits=4), "clear" if row.is_clear else "")
-            _results.print(table)
-    _results.print(Text(f"first: {comparison.first}; second: {comparison.second}"))
-    _results.print(Text(f"{comparison.dataset}, {comparison.tracks:,} tracks; clear: 0 is outside the interval"))
-
-
-def print_checks(checks: Sequence[Any]) -> None:
-    """What a model was examined for, in green and red; a remedy only where one is needed."""
-    verdicts = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("-", "dim")}
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "check", "found", "allowed", "remedy"):
-        table.add_column(heading, overflow="fold")
-    for check in checks:
-        cells = (check.name, check.found, check.allowed, check.remedy if check.passed is False else "")
-        table.add_row(Text(*verdicts[check.passed]), *map(Text, cells))
-    _results.print(table)
-
-
-def print_counts(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Words and whole numbers in columns; "?" where one is not known."""
-    table = _table(*headings)
-    for row in rows:
-        cells = ("?" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row)
-        table.add_row(*map(Text, cells))
-    _results.print(table)
-
-
-def _print_record(record: Any, what: str) -> None:
-    counts = record.clips
-    left_out = [(counts.missing, "missing"), (counts.failed, "unreadable"), (counts.broken, "known to be broken")]
-    rest = "".join(f", {count:,} {why}" for count, why in left_out if count)
-    _results.print(Text(f"{record.dataset} ({record.split}): {counts.used:,} tracks used{rest}; {what}"))
-    speed = "vectors from before" if record.tracks_per_second is None else f"{record.tracks_per_second:g} tracks/s"
-    _results.print(Text(f"{record.model} ({record.fingerprint[:8]}), {record.precision} on {record.device}; {speed}"))
-
-
-def _table(*headings: str) -> Table:
-    """A table whose first column is words and whose others are figures."""
+def table_of(*headings: str) -> Table:
+    """An empty table whose first column is words and whose others are figures."""
     table = Table(box=None, pad_edge=False)
     for place, heading in enumerate(headings):
         table.add_column(heading, justify="right" if place else "left")
     return table
 
 
-def _span(ends: tuple[float, float], *, digits: int = 3) -> str:
+def span(ends: tuple[float, float], *, digits: int = 3) -> str:
+    """An interval, from its lower to its upper end."""
     return f"{ends[0]:.{digits}f}–{ends[1]:.{digits}f}"
 
 

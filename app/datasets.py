@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app import console
+from app import console, figures
 from data.errors import ManifestError
 
 # What opens a set, for every command that reads one: they make a `data.datasets.opening.DatasetOptions`.
@@ -74,19 +74,20 @@ def check(
     console.note(f"hash of the test part, as results record it: {dataset.part('heldout').sha256}")
     if report.lacking:
         lacking = ", ".join(report.lacking)
-        raise ManifestError(f"{audio}: over 1 % of {lacking} is missing or empty; `mulan data where {name}` says more")
+        found = f"over 1 % of {lacking} is missing, empty or not in the table"
+        raise ManifestError(f"{audio}: {found}; `mulan data where {name}` says more")
 
 
 def print_report(report: Any) -> None:
     """A row for each part, what was left out as broken, then a row for each tag with its tracks in every part."""
     rows = [(part.part, part.expected, part.listed, part.present, part.missing, part.empty) for part in report.parts]
-    console.print_counts(("part", "expected", "listed", "present", "missing", "empty"), rows)
+    figures.print_counts(("part", "expected", "listed", "present", "missing", "empty"), rows)
     for path in report.broken:
         print(f"left out, known to be broken: {path}")
     tags = [(tag, *(part.tags[tag] for part in report.parts)) for tag in report.parts[0].tags]
     if tags:
         print()
-        console.print_counts(("tag", *(part.part for part in report.parts)), tags)
+        figures.print_counts(("tag", *(part.part for part in report.parts)), tags)
 
 
 def _counts(counts: Mapping[str, int]) -> str:

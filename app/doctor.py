@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import typer
 
-from app import console
+from app import console, figures
 from app.options import DEFAULT_MODEL, Device, JsonOption, Model, Precision, PrecisionOption
 
 
@@ -30,7 +30,7 @@ def doctor(
             print(json.dumps(asdict(check), ensure_ascii=False), flush=True)
     failed = [check for check in checks if check.passed is False]
     if not as_json:
-        console.print_checks(checks)
+        figures.print_checks(checks)
     verdict = f"{len(failed)} of {len(checks)} checks failed" if failed else "no check failed"
     console.note(f"{model}: {verdict}, {time.perf_counter() - started:.1f} s")
     if failed:

@@ -10,12 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from app import console
+from app import console, figures
 from app.datasets import Annotations, Audio, ClipInfo, MergeSynonyms, Split, Suffix, Training
 from app.options import DEFAULT_MODEL, Device, Model, Precision, PrecisionOption, check_writable, load_model
 from app.report import report
 
 app = typer.Typer(help="Measure a model, on published sets and on your own.", no_args_is_help=True)
+
+DEFAULT_PROBED_SECONDS = 10.0  # MuQ's windows
+DEFAULT_DRAWS = 5
 
 Out = Annotated[Path | None, typer.Option(help="Write figures and record to this .json, each track's scores beside.")]
 Prompts = Annotated[
@@ -117,10 +120,7 @@ def eval_tags(
 
     Example: mulan eval tags heldout/manifest.jsonl
     """
-    from data.corpus import read_tracks
-    from data.datasets.dataset import tagged_tracks
-
-    dataset = tagged_tracks(manifest.name, read_tracks(manifest))
+    dataset = _own_set(manifest)
     _tag(dataset, _load_later(model, device, precision), out, prompts, allow_missing, no_cache)
 
 
@@ -145,7 +145,7 @@ def eval_retrieval(
 
     dataset = read_captions(pairs, audio, subset=subset)
     load = _load_later(model, device, precision)
-    console.print_retrieval(_evaluate(evaluate_retrieval, dataset, load, out, allow_missing, no_cache))
+    figures.print_retrieval(_evaluate(evaluate_retrieval, dataset, load, out, allow_missing, no_cache))
 
 
 @app.command("probe")
@@ -158,9 +158,11 @@ def eval_probe(
     training: Training = None,
     layers: Annotated[bool, typer.Option("--layers", help="Probe hidden states instead of vectors.")] = False,
     layer: Annotated[int | None, typer.Option(min=0, help="Only this hidden state; else validation chooses.")] = None,
-    clip_seconds: Annotated[float, typer.Option(min=0.5, help="Windows that hidden states are computed of.")] = 10.0,
+    clip_seconds: Annotated[
+        float | None, typer.Option(min=0.5, help="With --layers: length of the windows; else 10 s.")
+    ] = None,
     shots: Annotated[int | None, typer.Option(min=1, help="Examples of each label; without it, all.")] = None,
-    draws: Annotated[int, typer.Option(min=1, help="How often these are drawn.")] = 5,
+    draws: Annotated[int | None, typer.Option(min=1, help="With --shots: how often they are drawn; else 5.")] = None,
     allow_missing: AllowMissing = False,
     no_cache: NoCache = False,
     model: Model = DEFAULT_MODEL,
@@ -173,30 +175,37 @@ def eval_probe(
     Example: mulan eval probe gtzan --audio gtzan/genres --annotations gtzan/lists --layers --out probe.json
     """
     from mulan.evaluation.layers import layer_features, load_probed
-    from mulan.evaluation.probing import probe_dataset
+    from mulan.evaluation.probing import check_probe, probe_dataset
     from mulan.evaluation.record import record_of
     from mulan.evaluation.vectors import embed_set
     from mulan.runtime import choose_runtime
 
+    if shots is None and draws is not None:
+        raise typer.BadParameter("--draws: of which --shots?")
+    with_layers = layers or layer is not None
+    if not with_layers and clip_seconds is not None:
+        raise typer.BadParameter("--clip-seconds is for --layers; vectors have the model's own windows")
     _check_out(out)
     dataset = _set_to_probe(name, audio, annotations, split=split, suffix=suffix, training=training)
-    with_layers = layers or layer is not None
+    check_probe(dataset, allow_missing=allow_missing)
     if with_layers:
-        probed: Any = load_probed(model, choose_runtime(device, precision.value), clip_seconds=clip_seconds)
-        embed = functools.partial(layer_features, probed.backbone, clip_seconds=clip_seconds)
+        seconds = clip_seconds or DEFAULT_PROBED_SECONDS
+        probed: Any = load_probed(model, choose_runtime(device, precision.value), clip_seconds=seconds)
+        depth = probed.backbone.config.depth
+        if layer is not None and layer > depth:
+            raise typer.BadParameter(f"--layer {layer}: {model} has the hidden states 0 to {depth}")
+        embed = functools.partial(layer_features, probed.backbone, clip_seconds=seconds)
     else:
         probed = load_model(model, device, precision)
         embed = functools.partial(embed_set, probed, cache=_cache(no_cache))
     with console.progress("embedding", total=len(dataset.tracks)) as advance:
         found = embed(dataset.tracks, allow_missing=allow_missing, on_track=lambda: advance(1))
     if layer is not None:
-        if layer not in found.layers:
-            raise typer.BadParameter(f"--layer {layer}: {model} has the hidden states 0 to {found.layers[-1]}")
         found = found.layer(layer)
-    result = probe_dataset(found, dataset, shots=shots, draws=draws if shots else 1)
+    result = probe_dataset(found, dataset, shots=shots, draws=draws or DEFAULT_DRAWS)
     record = record_of(probed, dataset, found)
     _settle(out, result.summary(), record, result.witness(dataset))
-    console.print_probe(result, record)
+    figures.print_probe(result, record)
 
 
 @app.command("compare")
@@ -210,7 +219,7 @@ def eval_compare(
     """
     from mulan.evaluation.compare import compare
 
-    console.print_comparison(compare(first, second))
+    figures.print_comparison(compare(first, second))
 
 
 app.command("report")(report)
@@ -229,7 +238,7 @@ def _tag(
 
     chosen = BARE if prompts is None else read_prompts(prompts)
     evaluate = functools.partial(evaluate_tagging, prompts=chosen)
-    console.print_tagging(_evaluate(evaluate, dataset, load, out, allow_missing, no_cache))
+    figures.print_tagging(_evaluate(evaluate, dataset, load, out, allow_missing, no_cache))
 
 
 def _evaluate(
@@ -251,14 +260,14 @@ def _evaluate(
     return result
 
 
-def _settle(out: Path | None, figures: dict[str, Any], record: Any, witness: Any) -> None:
+def _settle(out: Path | None, found: dict[str, Any], record: Any, witness: Any) -> None:
     """Say what was left out, and write the result if it is wanted."""
     from mulan.evaluation.record import write_result
 
     for path, reason in record.failed:
         console.skipping(Path(path), reason)
     if out is not None:
-        write_result(out, figures, record, witness, command=shlex.join(["mulan", *sys.argv[1:]]))
+        write_result(out, found, record, witness, command=shlex.join(["mulan", *sys.argv[1:]]))
         console.note(f"{out} written")
 
 
@@ -276,13 +285,21 @@ def _cache(no_cache: bool) -> Path | None:
 
 
 def _set_to_probe(name: str, audio: Path | None, annotations: Path | None, **options: Any) -> Any:
-    from data.corpus import read_tracks
-    from data.datasets.dataset import tagged_tracks
     from data.datasets.opening import DatasetOptions, open_dataset
     from data.datasets.sources import SOURCES
 
     if name not in SOURCES:
-        return tagged_tracks(Path(name).name, read_tracks(Path(name)))
+        return _own_set(Path(name))
     if audio is None or annotations is None:
         raise typer.BadParameter(f"{name}: say --audio and --annotations; `mulan data where {name}` tells more")
     return open_dataset(name, DatasetOptions(audio=audio, annotations=annotations, **options))
+
+
+def _own_set(manifest: Path) -> Any:
+    """A manifest as a set, called what its file is, or its folder where the file is called what all manifests are."""
+    from data.corpus import read_tracks
+    from data.datasets.dataset import tagged_tracks
+    from data.manifest import MANIFEST_NAME
+
+    place = manifest.absolute()
+    return tagged_tracks(place.parent.name if place.name == MANIFEST_NAME else place.name, read_tracks(manifest))

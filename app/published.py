@@ -1,13 +1,14 @@
 """What others have published on the sets that `mulan eval` knows, and whether a result may stand beside it.
 
-A published figure stands only beside one of the same set, judged whole and by the same labels: never beside a figure on
-made-up music, on one's own tracks, or on a handful of the set's clips.
+A published figure stands only beside one of the same split of the same set, judged whole and by the same labels: never
+beside a figure on made-up music, on one's own tracks, on a subset, or on a handful of the set's clips.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.report_terms import DIRECTIONS, RETRIEVAL, TAGGING
 from data.datasets.captioned import MUSICCAPS, SONG_DESCRIBER
 from data.datasets.magnatagatune import NAME as MTT
 from data.datasets.magnatagatune import TAGS
@@ -30,12 +31,14 @@ class Published:
     """Figures of one set.
 
     Attributes:
+        splits: those that the figures are of, or may be of where `caveats` say that it is not stated.
         figures: which of a result's figures are published, and their headings.
         least_used: share of the set's tracks that a result must rest on to stand beside them.
         caveats: what is true of all rows.
     """
 
     title: str
+    splits: tuple[str, ...]
     figures: Mapping[str, str]
     rows: tuple[Row, ...]
     caveats: tuple[str, ...]
@@ -45,7 +48,8 @@ class Published:
 _MUQ = "MuQ paper, arXiv:2501.01108, table 5"
 _MTEB = "MTEB, its stored results"
 _CLAMP = "CLaMP 3 paper"
-_SECOND_HAND = "from another's notes; direction not stated"
+_SONGS = "Song Describer paper, arXiv:2311.10057, table 5"
+_SECOND_HAND = "from another's notes; neither direction nor subset stated"
 
 
 def _mtt(model: str, hours: str, roc_auc: float, pr_auc: float | None = None, caveat: str = "") -> Row:
@@ -64,13 +68,13 @@ def _mrr(model: str, value: float) -> Row:
     return Row(model=model, figures={"mrr": value}, source=_CLAMP, caveat=_SECOND_HAND)
 
 
-_RETRIEVAL = {"r_at_1": "R@1", "r_at_5": "R@5", "r_at_10": "R@10", "map_at_10": "mAP@10", "mrr": "MRR"}
-_FORWARD, _BACKWARD = "text to audio", "audio to text"
+_FORWARD, _BACKWARD = DIRECTIONS["text_to_audio"], DIRECTIONS["audio_to_text"]
 
 PUBLISHED: Mapping[str, Published] = {
     MTT: Published(
         title="published zero-shot MagnaTagATune",
-        figures={"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC"},
+        splits=("full", "minz"),
+        figures=TAGGING,
         rows=(
             _mtt("LAION-CLAP", "4K", 0.739, 0.250),
             _mtt("MS-CLAP 2023", "not stated", 0.759, 0.289),
@@ -86,23 +90,28 @@ PUBLISHED: Mapping[str, Published] = {
     ),
     SONG_DESCRIBER: Published(
         title="published retrieval on Song Describer",
-        figures={name: heading for name, heading in _RETRIEVAL.items() if name != "map_at_10"},
+        splits=("all",),
+        figures={name: heading for name, heading in RETRIEVAL.items() if name != "map_at_10"},
         rows=(
-            _recalls("CLAP", _FORWARD, (4.42, 17.02, 26.01), "Song Describer paper, arXiv:2311.10057, table 5"),
-            _recalls("laion/clap-htsat-fused", "direction not stated", (1.45, 5.51, 8.77), "mteb pull request 4988"),
+            _recalls("CLAP", _FORWARD, (4.42, 17.02, 26.01), _SONGS, "subset not known"),
+            _recalls(
+                "laion/clap-htsat-fused", _FORWARD, (1.45, 5.51, 8.77), "mteb pull request 4988", "of all captions"
+            ),
             _mrr("CLAP", 0.1310),
             _mrr("TTMR++", 0.1437),
             _mrr("CLaMP 3 (sa, c2)", 0.1612),
             _mrr("CLaMP 3 (saas)", 0.1985),
         ),
         caveats=(
-            "A rank depends on what else is ranked: 1,106 captions of 706 recordings and the checked subset of 746 and"
-            " 547 are not comparable, and not every source says which it used.",
+            "A rank depends on what else is ranked: all 1,106 captions of 706 recordings and the checked subset of 746"
+            " and 547, which is easier, are not comparable. MTEB's row is known to be of all; the others may be of the"
+            " subset.",
         ),
     ),
     MUSICCAPS: Published(
         title="published retrieval on MusicCaps",
-        figures={name: heading for name, heading in _RETRIEVAL.items() if name != "mrr"},
+        splits=("all",),
+        figures={name: heading for name, heading in RETRIEVAL.items() if name != "mrr"},
         rows=(
             _recalls("MuQ-MuLan-large", _FORWARD, (3.55, 11.19, 17.92, 6.98), _MTEB, "probably too low"),
             _recalls("MuQ-MuLan-large", _BACKWARD, (3.48, 12.38, 19.32), _MTEB, "probably too low"),
@@ -126,12 +135,16 @@ def why_apart(figures: Any, record: Any) -> str | None:
     published = PUBLISHED.get(record.dataset)
     if published is None:
         return "Published figures exist only for a set's own protocol; for this set none are known."
-    sizes = {split: parts["heldout"] for split, parts in SOURCES[record.dataset].counts.items()}
+    counts = SOURCES[record.dataset].counts
+    sizes = {split: counts[split]["heldout"] for split in published.splits}
     listed = record.clips.used + record.clips.missing + record.clips.failed
     if record.dataset == MTT and record.split.startswith("lists of "):  # of either split
         expected = set(sizes.values())
     elif record.split in sizes:
         expected = {sizes[record.split]}
+    elif record.split in counts:
+        splits = " or ".join(map(repr, sizes))
+        return f"No published figures: they are of {splits}, this result is of {record.split!r}."
     else:
         return f"No published figures: {record.split!r} is none of the set's splits."
     if figures.task == "tagging" and {*figures.per_tag, *figures.unscored_tags} != set(TAGS):

@@ -55,10 +55,7 @@ def read_results(paths: Sequence[Path]) -> "list[Result]":
     if len(paths) > len(SERIES):
         raise ManifestError(f"{len(paths)} results: at most {len(SERIES)} can be told apart side by side")
     contents = [read_result(path) for path in paths]
-    for key, noun in (("task", "tasks"), ("dataset", "sets"), ("split", "splits"), ("split_sha256", "truths")):
-        if len(found := dict.fromkeys(str(content.get(key)) for content in contents)) > 1:
-            listed = ", ".join(map(str, paths))
-            raise ManifestError(f"{listed}: are of different {noun} ({', '.join(found)}); report each by itself")
+    _check_comparable(paths, contents)
     models = Counter(str(content.get("model")) for content in contents)
     parsed = []
     for path, content in zip(paths, contents, strict=True):
@@ -67,6 +64,19 @@ def read_results(paths: Sequence[Path]) -> "list[Result]":
         command = str(content.get("command", ""))
         parsed.append(Result(name=name, path=path, figures=figures, record=record, command=command))
     return parsed
+
+
+def _check_comparable(paths: Sequence[Path], contents: Sequence[dict[str, Any]]) -> None:
+    """Whatever a split is called, the hash of its truth decides whether it is the same."""
+    truths = [f"{content['split']} {content['split_sha256'][:8]}…" for content in contents]
+    for key, noun, said in (
+        ("task", "tasks", [str(content["task"]) for content in contents]),
+        ("dataset", "sets", [str(content["dataset"]) for content in contents]),
+        ("split_sha256", "truths", truths),
+    ):
+        if len({str(content[key]) for content in contents}) > 1:
+            listed, found = ", ".join(map(str, paths)), ", ".join(dict.fromkeys(said))
+            raise ManifestError(f"{listed}: are of different {noun} ({found}); report each by itself")
 
 
 def _parse(path: Path, content: dict[str, Any]) -> tuple[Any, Any]:

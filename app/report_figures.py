@@ -18,7 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from app.report_tables import Result, Table, main_tables, remarks, span, tags_of, title_of
+from app.report_tables import FEW_NOTE, Result, Table, count_of, has_few, main_tables, remarks, tags_of, title_of
+from app.report_terms import DIRECTIONS, RETRIEVAL, TAGGING, span
 
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart; most results side by side.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
@@ -44,9 +45,7 @@ _STYLE: Any = {
     "legend.frameon": False,
 }
 _MOST_TAGS = 100  # in one picture; the page has a table of all
-_MEASURES = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC"}
-_DEPTHS = {"r_at_1": "R@1", "r_at_5": "R@5", "r_at_10": "R@10"}
-_DIRECTIONS = {"text_to_audio": "text to audio", "audio_to_text": "audio to text"}
+_DEPTHS = {name: heading for name, heading in RETRIEVAL.items() if name.startswith("r_at_")}
 _PANEL = 4.8  # inches
 _FOLD = 150  # characters of a note across two panels
 
@@ -95,14 +94,15 @@ def _styled() -> Iterator[None]:
 def _panels(results: Sequence[Result]) -> list[tuple[Callable[[Axes], None], float]]:
     """What draws each panel into its axes, and how high it is in inches."""
     if results[0].figures.task == "retrieval":
-        return [(partial(_draw_recalls, results=results, direction=direction), 3.0) for direction in _DIRECTIONS]
+        return [(partial(_draw_recalls, results=results, direction=direction), 3.0) for direction in DIRECTIONS]
     tags = tags_of(results)
     if len(tags) > _MOST_TAGS:
         counts = {tag: scores.positives for result in results for tag, scores in result.figures.per_tag.items()}
         frequent = set(sorted(tags, key=lambda tag: -counts[tag])[:_MOST_TAGS])
         tags = [tag for tag in tags if tag in frequent]
-    height = 1.0 + 0.17 * len(results) + len(tags) * (0.1 + 0.09 * max(len(results), 1.2))
-    return [(partial(_draw_tags, results=results, measure=measure, tags=tags), height) for measure in _MEASURES]
+    above_and_below = 1.2 if has_few(results, tags) else 1.0
+    height = above_and_below + 0.17 * len(results) + len(tags) * (0.1 + 0.09 * max(len(results), 1.2))
+    return [(partial(_draw_tags, results=results, measure=measure, tags=tags), height) for measure in TAGGING]
 
 
 def _draw_tags(axes: Axes, *, results: Sequence[Result], measure: str, tags: Sequence[str]) -> None:
@@ -127,17 +127,18 @@ def _draw_tags(axes: Axes, *, results: Sequence[Result], measure: str, tags: Seq
         ends += [end for drawn in (values, *spans) for end in drawn if not math.isnan(end)]
     if measure == "roc_auc":
         axes.axvline(chance, color=_INK, linewidth=1)
-        axes.set_xlabel("0.5 is chance; in brackets, clips that have the tag")
+        said = "0.5 is chance; in brackets, clips that have the tag"
     else:
         _draw_prevalence(axes, results[0], tags)
-        axes.set_xlabel("| is chance: the share of clips that have the tag")
+        said = "| is chance: the share of clips that have the tag"
+    axes.set_xlabel(f"{said}\n{FEW_NOTE}" if has_few(results, tags) else said)
     axes.set_xlim(min(min(ends), chance - 0.02 if chance else 0.0), min(1.0, max(ends) + 0.02))
     axes.set_ylim(len(tags) - 0.4, -0.6)
     axes.set_yticks(range(len(tags)), [_tag_label(tag, results) for tag in tags], fontsize=8)
     axes.tick_params(axis="y", length=0)
     total = len(tags_of(results))
     of = f"{total} tags" if len(tags) == total else f"the {len(tags)} most frequent of {total} tags"
-    _finish(axes, f"{_MEASURES[measure]} of {of}, macro average of all (95 %)", grid="x")
+    _finish(axes, f"{TAGGING[measure]} of {of}, macro average of all (95 %)", grid="x")
 
 
 def _draw_prevalence(axes: Axes, result: Result, tags: Sequence[str]) -> None:
@@ -167,7 +168,7 @@ def _draw_recalls(axes: Axes, *, results: Sequence[Result], direction: str) -> N
     axes.set_ylim(bottom=0)
     way = getattr(results[0].figures, direction)
     axes.set_xlabel(f"share of {way.queries:,} queries with a hit in the first k of {way.items:,}")
-    _finish(axes, f"{_DIRECTIONS[direction]}; MRR (95 %)", grid="y")
+    _finish(axes, f"{DIRECTIONS[direction]}; MRR (95 %)", grid="y")
 
 
 def _finish(axes: Axes, title: str, *, grid: Any) -> None:
@@ -214,12 +215,12 @@ def _whiskers(values: Sequence[float], spans: Sequence[tuple[float, float]]) -> 
 
 
 def _legend(name: str, value: float, ends: tuple[float, float]) -> str:
-    return f"{_short(name, 44)}: {value:.3f} ({span(ends)})"
+    return f"{_short(name, 34)}: {value:.3f} ({span(ends)})"
 
 
 def _tag_label(tag: str, results: Sequence[Result]) -> str:
     scores = next(result.figures.per_tag[tag] for result in results if tag in result.figures.per_tag)
-    return f"{_short(tag, 28)} ({scores.positives:,})"
+    return f"{_short(tag, 28)} ({count_of(scores)})"
 
 
 def _folded(sentence: str) -> list[str]:

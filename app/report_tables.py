@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from app.published import PUBLISHED, why_apart
+from app.report_terms import DIRECTIONS, RETRIEVAL, TAGGING, span
 from data.datasets.magnatagatune import NAME as MTT
 
 _MOST_LEFT_OUT = 200  # tracks that are named; a set may lack thousands
 _REGIMES = {"alone": "each text alone", "padded-batch": "padded batch, as the released code"}
-_RETRIEVAL = {"r_at_1": "R@1", "r_at_5": "R@5", "r_at_10": "R@10", "map_at_10": "mAP@10", "mrr": "MRR"}
-_DIRECTIONS = {"text_to_audio": "text to audio", "audio_to_text": "audio to text"}
+_FEW = 10  # positives; of fewer, resampling shows little of what other clips would have given
+FEW_NOTE = f"† fewer than {_FEW} clips: the interval says little"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +55,19 @@ def further_tables(results: Sequence[Result]) -> list[Table]:
     tables = [_clips(results), _left_out(results), _provenance(results)]
     if results[0].figures.task == "tagging":
         tables = [_sensitivity(results), *tables, _per_tag(results), _said(results)]
+    else:
+        tables = [_padded_batch(results), *tables]
     return [table for table in tables if table.rows]
 
 
 def remarks(results: Sequence[Result]) -> list[str]:
     """Sentences that belong to the averages: on the split, on what is published, on tags in no average."""
     found = [reason for result in results if (reason := why_apart(result.figures, result.record))][:1]
-    record = results[0].record
-    if record.dataset == MTT and record.split != "full":
+    splits = _splits(results)
+    if results[0].record.dataset == MTT and "full" not in splits:
         found.append(
-            f"The split is not the full one but {record.split!r}: 4,332 test clips cleaned and 5,329 full are not"
-            " comparable."
+            f"The split is not the full one but {' alias '.join(map(repr, splits))}: 4,332 test clips cleaned and 5,329"
+            " full are not comparable."
         )
     if results[0].figures.task == "tagging":
         unscored = {tag: None for result in results for tag in result.figures.unscored_tags}
@@ -76,16 +79,28 @@ def remarks(results: Sequence[Result]) -> list[str]:
 def title_of(results: Sequence[Result]) -> str:
     """What was measured, on what."""
     task = {"tagging": "Zero-shot tagging", "retrieval": "Retrieval by text"}[results[0].figures.task]
-    return f"{task}: {results[0].record.dataset}, {results[0].record.split}"
+    return f"{task}: {results[0].record.dataset}, {' alias '.join(_splits(results))}"
 
 
-def span(ends: tuple[float, float], digits: int = 3) -> str:
-    """An interval: 0.412–0.498."""
-    return f"{ends[0]:.{digits}f}–{ends[1]:.{digits}f}"
+def count_of(scores: Any) -> str:
+    """How many clips have a tag, marked where they are so few that its interval says little; see `FEW_NOTE`."""
+    return f"{scores.positives:,}" + (" †" if scores.positives < _FEW else "")
+
+
+def has_few(results: Sequence[Result], tags: Sequence[str]) -> bool:
+    """Whether any of the tags is marked by `count_of`."""
+    return any(
+        scores.positives < _FEW for result in results for tag in tags if (scores := result.figures.per_tag.get(tag))
+    )
+
+
+def _splits(results: Sequence[Result]) -> list[str]:
+    """All names under which they know the one split that they share."""
+    return list(dict.fromkeys(result.record.split for result in results))
 
 
 def _tagging_averages(results: Sequence[Result]) -> Table:
-    names = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC"}
+    names = dict(TAGGING)
     if all(result.figures.accuracy is not None for result in results):
         names["accuracy"] = "accuracy"
     rows = []
@@ -108,11 +123,9 @@ def _tagging_averages(results: Sequence[Result]) -> Table:
 
 def _retrieval_averages(results: Sequence[Result]) -> Table:
     rows = []
-    for direction, said in _DIRECTIONS.items():
+    for direction, said in DIRECTIONS.items():
         ways = [getattr(result.figures, direction) for result in results]
-        for name, heading in _RETRIEVAL.items():
-            cells = (f"{getattr(way, name):.4f} ({span(way.ci95[name], 4)})" for way in ways)
-            rows.append((said, heading, *cells))
+        rows += [(said, heading, *(_with_span(way, name) for way in ways)) for name, heading in RETRIEVAL.items()]
         cells = (f"{way.median_rank:g} ({span(way.ci95['median_rank'], 1)})" for way in ways)
         rows.append((said, "median rank", *cells))
     figures = results[0].figures
@@ -124,6 +137,29 @@ def _retrieval_averages(results: Sequence[Result]) -> Table:
             f"Means over {figures.text_to_audio.queries:,} captions and {figures.audio_to_text.queries:,} tracks; in"
             f" brackets 95 % intervals: {figures.resamples:,} bootstrap resamples of tracks. Ties are {figures.ties}.",
         ),
+    )
+
+
+def _with_span(way: Any, name: str) -> str:
+    return f"{getattr(way, name):.4f} ({span(way.ci95[name], 4)})"
+
+
+def _padded_batch(results: Sequence[Result]) -> Table:
+    """Both directions with all captions in one padded batch; no rows unless a model has that."""
+    rows = [
+        (
+            f"{result.name}, {said}",
+            *(_with_span(getattr(result.figures.padded_batch, direction), name) for name in RETRIEVAL),
+        )
+        for result in results
+        if result.figures.padded_batch is not None
+        for direction, said in DIRECTIONS.items()
+    ]
+    return Table(
+        title=f"Captions in a {_REGIMES['padded-batch']}",
+        headings=("", *RETRIEVAL.values()),
+        rows=tuple(rows),
+        notes=("The averages above are of each caption by itself.",),
     )
 
 
@@ -151,7 +187,7 @@ def _published(results: Sequence[Result]) -> list[Table]:
 
 def _sensitivity(results: Sequence[Result]) -> Table:
     rows = [(row, result.name) for result in results for row in result.figures.sensitivity]
-    names = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC"}
+    names = dict(TAGGING)
     if all(row.accuracy is not None for row, _ in rows):
         names["accuracy"] = "accuracy"
     return Table(
@@ -165,18 +201,17 @@ def _sensitivity(results: Sequence[Result]) -> Table:
 
 
 def _clips(results: Sequence[Result]) -> Table:
-    kinds = {
-        "used": "used",
-        "missing": "without a file",
-        "failed": "unreadable",
-        "broken": "left out, known to be broken",
+    counts: dict[str, Callable[[Any], int]] = {
+        "used": lambda record: record.clips.used,
+        "of these under half of the median length": lambda record: len(record.short),
+        "without a file": lambda record: record.clips.missing,
+        "unreadable": lambda record: record.clips.failed,
+        "left out, known to be broken": lambda record: record.clips.broken,
     }
     return Table(
         title="Clips",
         headings=("", *(result.name for result in results)),
-        rows=tuple(
-            (said, *(f"{getattr(result.record.clips, kind):,}" for result in results)) for kind, said in kinds.items()
-        ),
+        rows=tuple((said, *(f"{count(result.record):,}" for result in results)) for said, count in counts.items()),
     )
 
 
@@ -211,6 +246,7 @@ def _provenance(results: Sequence[Result]) -> Table:
         "pooling": lambda result: result.record.windows.pooling,
         "speed": _speed,
         "cosine of unlike texts": lambda result: _figure(result.record.text_mean_cosine),
+        "split": lambda result: result.record.split,
         "split hash": lambda result: result.record.split_sha256,
         "versions": lambda result: ", ".join(f"{name} {number}" for name, number in result.record.versions.items()),
         "machine": lambda result: result.record.machine,
@@ -239,14 +275,15 @@ def _per_tag(results: Sequence[Result]) -> Table:
             tag,
             result.name,
             *(f"{scores.roc_auc:.3f}", span(scores.roc_auc_ci95), f"{scores.pr_auc:.3f}", span(scores.pr_auc_ci95)),
-            *(f"{scores.positives:,}", f"{scores.negatives:,}"),
+            *(count_of(scores), f"{scores.negatives:,}"),
         )
         for tag in tags_of(results)
         for result in results
         if (scores := result.figures.per_tag.get(tag))
     ]
     headings = ("tag", "model", "ROC-AUC", "95 %", "PR-AUC", "95 %", "with", "without")
-    return Table(title="Every tag", headings=headings, rows=tuple(rows), is_long=True)
+    notes = (f"{FEW_NOTE}.",) if has_few(results, tags_of(results)) else ()
+    return Table(title="Every tag", headings=headings, rows=tuple(rows), notes=notes, is_long=True)
 
 
 def tags_of(results: Sequence[Result]) -> list[str]:

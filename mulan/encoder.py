@@ -21,7 +21,7 @@ from mulan.baselines.text_only import PREFIX as FILE_NAMES
 from mulan.baselines.text_only import TextOnlyEncoder
 from mulan.batching import EmbeddedTrack, embed_tracks
 from mulan.checkpoint import load_checkpoint
-from mulan.encoding import EmbeddedFile, FailedFile, TextRegime
+from mulan.encoding import TEXTS_PER_BATCH, EmbeddedFile, FailedFile, TextRegime
 from mulan.hub import resolve
 from mulan.model import MuLan
 from mulan.runtime import PrecisionChoice, Runtime, choose_runtime
@@ -29,7 +29,6 @@ from mulan.tokenizer import TextTokenizer
 
 logger = logging.getLogger(__name__)
 
-TEXTS_PER_BATCH = 64
 WINDOWS_PER_BATCH = {"cpu": 8, "cuda": 64, "mps": 16}
 
 
@@ -80,11 +79,13 @@ class MuLanTowers:
     def embed_texts(self, texts: Sequence[str], *, regime: TextRegime) -> np.ndarray:
         """float32 [n, dim]; always computed in float32. A text over the tokenizer's limit is cut, with a warning."""
         ids = self._tokenizer.encode(texts)
-        batch = TEXTS_PER_BATCH if regime == "alone" else max(len(texts), 1)
+        # What a text's padding does depends on the longest text of all, not on how many are computed at once.
+        width = max(map(len, ids), default=0) if regime == "padded-batch" else None
         rows = [np.zeros((0, self.dim), np.float32)]
         with torch.inference_mode():
-            for start in range(0, len(texts), batch):
-                padded, mask = (part.to(self._device) for part in self._tokenizer.pad(ids[start : start + batch]))
+            for start in range(0, len(texts), TEXTS_PER_BATCH):
+                chunk = self._tokenizer.pad(ids[start : start + TEXTS_PER_BATCH], width=width)
+                padded, mask = (part.to(self._device) for part in chunk)
                 latents = self._model.text_latents(padded, mask, average_padding=regime == "padded-batch")
                 rows.append(latents.cpu().numpy())
         return np.concatenate(rows)

@@ -10,6 +10,10 @@ import numpy as np
 from data.clips import pool_windows
 from data.manifest import Track
 
+TEXTS_PER_BATCH = 64
+LICENCE_NOT_STATED = "not stated"
+"""Stands in `Encoder.licence` where a model's maker says nothing."""
+
 TextRegime = Literal["alone", "padded-batch"]
 """How texts meet in a batch: not at all, or as in the released MuQ-MuLan, whose mean over a text's tokens takes in the
 padding up to the longest text beside it."""

@@ -55,9 +55,13 @@ class TextTokenizer:
             rows.append(ids)
         return rows
 
-    def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Stack rows of ids as int64 [n, t] beside their mask bool [n, t], true where text is."""
-        width = max(map(len, rows), default=0)
+    def pad(self, rows: Sequence[Sequence[int]], *, width: int | None = None) -> tuple[Tensor, Tensor]:
+        """Stack rows of ids as int64 [n, t] beside their mask bool [n, t], true where text is.
+
+        Args:
+            width: t, at least as long as the longest row; without it, just as long.
+        """
+        width = width or max(map(len, rows), default=0)
         ids = torch.full((len(rows), width), self._pad_token_id, dtype=torch.long)
         mask = torch.zeros((len(rows), width), dtype=torch.bool)
         for row, tokens in enumerate(rows):

@@ -4,12 +4,13 @@ Sources: Manco et al., "The Song Describer dataset", arXiv:2311.10057; Agostinel
 arXiv:2301.11325 (MusicCaps).
 """
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from data.datasets.dataset import Dataset
-from data.datasets.tables import Table, read_table
+from data.datasets.tables import Table, read_table, shown
 from data.datasets.videos import locate_clips
 from data.errors import ManifestError
 from data.manifest import Track
@@ -33,10 +34,11 @@ def read_captions(pairs: Path, audio: Path, *, subset: str | None = None) -> Dat
     - MusicCaps, musiccaps-public.csv: subsets "eval" (of AudioSet's evaluation part) and "balanced". Its audio is
       fetched by everyone for themselves, so the folder is searched, whatever its layout, for names that begin with the
       video's ID, in brackets or not ("ID.wav", "[ID]-[30-40].wav", "ID_30.mp3"), or end with it in brackets
-      ("Title [ID].opus"). A name with digits after the ID is a clip that has been cut. Of a name without, the length
-      decides: if the file is longer than the clip by over 2 s it is the whole video, of which the track is `start_s`
-      to `end_s`. A clip whose video is not found is expected as "ID.wav".
-    - any table with the columns path and caption: a row for each pair, `path` from the folder of audio.
+      ("Title [ID].opus"). A name with `start_s` and `end_s` after the ID is a clip that has been cut. Of any other the
+      length decides: if the file is longer than the clip by over 2 s it is the whole video, of which the track is
+      `start_s` to `end_s`. A clip whose video is not found is expected as "ID.wav".
+    - any table with the columns path and caption: a row for each pair, `path` from the folder of audio, however it is
+      written: "./a.mp3" is "a.mp3".
 
     Raises:
         ManifestError: the table is malformed or of no known kind, the subset is not one of its own or empty, a caption
@@ -76,13 +78,13 @@ def _kind(table: Table) -> str:
         if set(columns) <= set(table.columns):
             return name
     raise ManifestError(
-        f"{table.path}:1: found the columns {', '.join(table.columns)}; expected those of Song Describer"
+        f"{table.path}:1: found {shown(table.columns)}; expected those of Song Describer"
         f" ({', '.join(_SONG_COLUMNS)}), of MusicCaps ({', '.join(_CLIP_COLUMNS)}), or path and caption"
     )
 
 
 def _song(record: Mapping[str, str], audio: Path, where: str) -> Track:
-    path = PurePosixPath(_given(record, "path", where))
+    path = _path(record, where)
     facts = {
         name: record[column] for name, column in (("artist", "artist_id"), ("album", "album_id")) if column in record
     }
@@ -90,8 +92,8 @@ def _song(record: Mapping[str, str], audio: Path, where: str) -> Track:
 
 
 def _pair(record: Mapping[str, str], audio: Path, where: str) -> Track:
-    path = _given(record, "path", where)
-    return Track(id=path, path=audio / path, split="heldout")
+    path = _path(record, where)
+    return Track(id=str(path), path=audio / path, split="heldout")
 
 
 def _clip(record: Mapping[str, str], audio: Path, where: str) -> Track:
@@ -104,6 +106,11 @@ def _clip(record: Mapping[str, str], audio: Path, where: str) -> Track:
     if not 0 <= start < end:
         raise ManifestError(f"{where}: the clip is from {start:g} to {end:g} s; expected an end after its start")
     return Track(id=video, path=audio / f"{video}.wav", start=start, end=end, split="heldout")
+
+
+def _path(record: Mapping[str, str], where: str) -> PurePosixPath:
+    """Written as short as it can be, so that two ways to write one path make one track."""
+    return PurePosixPath(posixpath.normpath(_given(record, "path", where)))
 
 
 def _given(record: Mapping[str, str], column: str, where: str) -> str:

@@ -1,10 +1,15 @@
 """What every published set becomes: tracks with their truth, and a hash that says which."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from data.manifest import Track
+
+MISSING_ALLOWED = 0.01
+"""Share of a set's files that may be missing: more of them, and it is another set."""
+_TRUTHS = ("key", "mode")  # facts that a set is judged by, where it has them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +44,21 @@ class Dataset:
 
     @property
     def sha256(self) -> str:
-        """Hash of ids, parts and truth: equal for two people who judge by the same, wherever their audio lies."""
+        """Hash of all that is judged by: equal for two people who judge by the same, wherever their audio lies.
+
+        Of the labels in their order, and of each track, in whatever order they come: id, part, tags, absent tags,
+        captions, and the facts `key` and `mode`.
+        """
         rows = sorted(
-            "\t".join([track.id, track.split, "|".join(sorted(track.tags)), "|".join(track.captions)])
+            json.dumps(
+                [
+                    *(track.id, track.split, sorted(track.tags), sorted(track.absent), sorted(track.captions)),
+                    [track.facts.get(name) for name in _TRUTHS],
+                ]
+            )
             for track in self.tracks
         )
-        return hashlib.sha256("\n".join(["\t".join(self.labels), *rows]).encode()).hexdigest()
+        return hashlib.sha256("\n".join([json.dumps(self.labels), *rows]).encode()).hexdigest()
 
 
 def tagged_tracks(name: str, tracks: Sequence[Track]) -> Dataset:
@@ -55,3 +69,8 @@ def tagged_tracks(name: str, tracks: Sequence[Track]) -> Dataset:
         labels=tuple(sorted({tag for track in tracks for tag in track.tags})),
         tracks=tuple(tracks),
     )
+
+
+def recording_of(track: Track) -> str:
+    """What a track was cut from, or its id where that is not known: tracks of one are no independent witnesses."""
+    return str(track.facts.get("recording", track.id))

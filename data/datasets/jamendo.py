@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from data.datasets.dataset import Dataset
-from data.datasets.tables import read_table
+from data.datasets.tables import read_table, shown
 from data.errors import ManifestError
 from data.manifest import Track
 
@@ -112,7 +112,7 @@ def _read_part(path: Path, part: Literal["train", "valid", "heldout"], pieces: d
     """Add the rows of a table, whose tags go on beyond its columns."""
     table = read_table(path, required=_COLUMNS, ragged=True)
     if table.columns != _COLUMNS:
-        raise ManifestError(f"{path}:1: found the columns {', '.join(table.columns)}; expected {', '.join(_COLUMNS)}")
+        raise ManifestError(f"{path}:1: found {shown(table.columns)}; expected {', '.join(_COLUMNS)}")
     for line, (_, artist, album, name, _, *tags) in table.rows:
         strange = [tag for tag in tags if "---" not in tag]
         if strange:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from data.errors import ManifestError
 
+_MOST_SHOWN = 120  # characters of a header in a message
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -29,9 +31,10 @@ class Table:
 
 
 def read_table(path: Path, *, required: Sequence[str], ragged: bool = False) -> Table:
-    """Read a table whose first row names its columns, separated by tabs or, if that row has none, by commas.
+    """Read a table whose first row names its columns, separated by tabs, commas or semicolons.
 
-    Byte order marks, both kinds of line end and empty lines do no harm; quotes are CSV's.
+    Tabs, if that row has one; else what it has more of, since spreadsheets write semicolons where a comma is the
+    decimal point. Byte order marks, both kinds of line end and empty lines do no harm; quotes are CSV's.
 
     Args:
         required: columns that must be there.
@@ -41,9 +44,10 @@ def read_table(path: Path, *, required: Sequence[str], ragged: bool = False) -> 
         ManifestError: the file is missing or not UTF-8, lacks a column, or a row has another number of cells.
     """
     text = read_text(path)
-    separator = "\t" if "\t" in text.partition("\n")[0] else ","
+    head = text.partition("\n")[0]
+    separator = "\t" if "\t" in head else max(",;", key=head.count)
     # Programs that write commas also double the quotes inside a cell; titles in tables with tabs may hold lone ones.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=separator == ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=separator != "\t")
     rows = []
     try:
         columns = tuple(name.strip() for name in next(reader, []))
@@ -87,12 +91,19 @@ def read_text(path: Path) -> str:
         raise ManifestError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8, or get it again") from error
 
 
+def shown(columns: Sequence[str]) -> str:
+    """The columns that a table has, for a message: how many, and the first of them, which may be very long."""
+    names = ", ".join(columns[:6]) + (", …" if len(columns) > 6 else "")
+    return f"{len(columns)} columns: {names if len(names) <= _MOST_SHOWN else names[:_MOST_SHOWN] + '…'}"
+
+
 def _check_columns(path: Path, columns: tuple[str, ...], required: Sequence[str]) -> None:
     lacking = [name for name in required if name not in columns]
     if lacking:
-        shown = ", ".join(columns[:6]) + (", …" if len(columns) > 6 else "")
         what = f"column {lacking[0]!r}" + (f" and {len(lacking) - 1} more that it needs" if len(lacking) > 1 else "")
-        raise ManifestError(f"{path}:1: lacks the {what}; found {len(columns)}: {shown}; columns go by tabs or commas")
+        raise ManifestError(
+            f"{path}:1: lacks the {what}; found {shown(columns)}; they go by tabs, commas or semicolons"
+        )
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise ManifestError(f"{path}:1: names the column {twice!r} twice; get the table again")

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from data.errors import CheckpointError
-from mulan.baselines.folder import find_folder, folder_fingerprint, lacking, no_bars, read_licence
-from mulan.encoding import TextRegime
-from mulan.hub import CONFIG_FILE, TOKENIZER_FILE, first_line, read_json, read_text
+from mulan.baselines.folder import find_folder, folder_fingerprint, lacking, no_bars, read_licence, refusing
+from mulan.encoding import TEXTS_PER_BATCH, TextRegime
+from mulan.hub import CONFIG_FILE, TOKENIZER_FILE, read_json, read_text
 from mulan.runtime import Runtime
 from mulan.tokenizer import TextTokenizer
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from transformers import ClapFeatureExtractor
 
 KIND = "clap"
-TEXTS_PER_BATCH = 64
 _EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")  # the second is what transformers 5 writes
 _NEEDED = (CONFIG_FILE, TOKENIZER_FILE)
 _POWER_FLOOR = 1e-10  # of transformers' `spectrogram`
@@ -106,16 +105,10 @@ def load_clap(place: str, runtime: Runtime) -> ClapTowers:
     model, extractor = _read_model(folder)
     if (extractor.truncation == "fusion") != model.config.audio_config.enable_fusion:
         raise CheckpointError(f"{folder}: config and feature extractor disagree on feature fusion; fetch it again")
-    tokenizer = TextTokenizer(
-        read_text(folder / TOKENIZER_FILE),
-        # RoBERTa counts positions from pad_token_id + 1.
-        max_tokens=model.config.text_config.max_position_embeddings - model.config.text_config.pad_token_id - 1,
-        pad_token_id=model.config.text_config.pad_token_id,
-    )
     return ClapTowers(
         model,
         extractor,
-        tokenizer,
+        _read_tokenizer(folder / TOKENIZER_FILE, model.config.text_config),
         fingerprint=folder_fingerprint(folder, rule=KIND),
         licence=read_licence(folder),
         runtime=runtime,
@@ -125,15 +118,20 @@ def load_clap(place: str, runtime: Runtime) -> ClapTowers:
 def _read_model(folder: Path) -> tuple[Any, "ClapFeatureExtractor"]:
     from transformers import ClapFeatureExtractor, ClapModel
 
-    try:
-        with no_bars():
-            loaded: Any = ClapModel.from_pretrained(
-                folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
-            )
-            extractor = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers raises whatever its parts do
-        raise CheckpointError(f"{folder}: cannot be read as a CLAP: {first_line(error)}") from error
+    with refusing(folder, what="a CLAP"), no_bars():
+        loaded: Any = ClapModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
+        )
+        extractor = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
     model, report = loaded
     if report["missing_keys"]:  # transformers would draw them at random
         raise CheckpointError(f"{folder}: missing weights: {', '.join(sorted(report['missing_keys'])[:5])}")
     return model.eval(), extractor
+
+
+def _read_tokenizer(path: Path, text_config: Any) -> TextTokenizer:
+    tokenizer_json, padding = read_text(path), text_config.pad_token_id
+    # RoBERTa counts positions from pad_token_id + 1.
+    max_tokens = text_config.max_position_embeddings - padding - 1
+    with refusing(path, what="a tokenizer"):
+        return TextTokenizer(tokenizer_json, max_tokens=max_tokens, pad_token_id=padding)

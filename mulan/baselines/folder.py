@@ -10,11 +10,11 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from data.errors import CheckpointError
+from mulan.encoding import LICENCE_NOT_STATED
 from mulan.hub import first_line
 from mulan.weights import WINDOW_RULE
 
 MODEL_CARD = "README.md"
-LICENCE_NOT_STATED = "not stated"
 _CONFIGS = ("*.json", "*.txt", "*.model", MODEL_CARD)
 _WEIGHTS = ("*.safetensors", "*.bin")  # a repository may hold both; the first is read
 _OTHER_FORMATS = ("onnx/*", "openvino/*", "coreml/*", "*training_args.bin", "*optimizer.bin")
@@ -79,6 +79,22 @@ def read_licence(folder: Path) -> str:
 def lacking(folder: Path, files: Sequence[str]) -> list[str]:
     """Give those of the files that the folder does not hold."""
     return [file for file in files if not (folder / file).is_file()]
+
+
+@contextmanager
+def refusing(place: str | Path, *, what: str) -> Iterator[None]:
+    """Turn whatever a library raises while it reads a model into our refusal; only calls of libraries belong inside.
+
+    Args:
+        what: the model should be.
+
+    Raises:
+        CheckpointError: the library raised.
+    """
+    try:
+        yield
+    except Exception as error:  # damaged files met a bare Exception of tokenizers and ten kinds without a common base
+        raise CheckpointError(f"{place}: cannot be read as {what}: {first_line(error)}") from error
 
 
 @contextmanager

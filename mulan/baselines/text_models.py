@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,21 @@ from torch.nn.functional import normalize
 
 from data.errors import CheckpointError
 from mulan.baselines.folder import (
-    LICENCE_NOT_STATED,
     absolute,
     find_folder,
     folder_fingerprint,
     lacking,
     no_bars,
     read_licence,
+    refusing,
 )
 from mulan.baselines.text_only import TextOnlyEncoder
-from mulan.hub import first_line
+from mulan.encoding import LICENCE_NOT_STATED, TEXTS_PER_BATCH
 from mulan.runtime import Runtime
 
 OPEN_CLIP = "open-clip"
 SENTENCE_TRANSFORMERS = "sentence-transformers"
 KINDS = (OPEN_CLIP, SENTENCE_TRANSFORMERS)
-TEXTS_PER_BATCH = 64
 _MODULES_FILE = "modules.json"
 _OPEN_CLIP_FILE = "open_clip_config.json"
 
@@ -60,15 +60,23 @@ class SentenceModel:
         folder = sentence_folder(place)
         if lacking(folder, [_MODULES_FILE]):
             raise CheckpointError(f"{folder}: has no {_MODULES_FILE}; give the folder of a sentence-transformers model")
-        try:
-            with no_bars():
-                self._model = SentenceTransformer(str(folder), device=str(runtime.device), local_files_only=True)
-        except Exception as error:  # whatever the parts of a model raise
-            raise CheckpointError(f"{folder}: cannot be read as a text model: {first_line(error)}") from error
+        with refusing(folder, what="a text model"), no_bars():
+            self._model = SentenceTransformer(str(folder), device=str(runtime.device), local_files_only=True)
         self._model = self._model.float().eval()
         self.fingerprint = folder_fingerprint(folder, rule=SENTENCE_TRANSFORMERS)
         self.licence = read_licence(folder)
+        self.max_tokens: float = self._model.max_seq_length or math.inf
         self.dim = len(self.embed(["music"])[0])
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text has, with the prompt that the model puts before it; 0 for a bag of words."""
+        from transformers import PreTrainedTokenizerBase
+
+        tokenizer = self._model.tokenizer
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):  # that of a model without positions, thus without limit
+            return 0
+        prompt = self._model.prompts.get(self._model.default_prompt_name or "") or ""
+        return len(tokenizer(prompt + text, verbose=False).input_ids)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, dim], rows of unit length; a text over the model's limit is cut."""
@@ -91,15 +99,21 @@ class OpenClipModel:
             model, pretrained, self.licence = f"local-dir:{folder.resolve()}", None, read_licence(folder)
         else:
             (model, pretrained), self.licence = _listed(place), LICENCE_NOT_STATED
-        try:
+        with refusing(f"{OPEN_CLIP}:{place}", what="a model of open_clip"):
             loaded = open_clip.create_model(model, pretrained, precision="fp32", require_pretrained=True)
             self._tokenize = open_clip.get_tokenizer(model)
-        except Exception as error:  # open_clip raises whatever its parts do
-            raise CheckpointError(f"{OPEN_CLIP}:{place}: cannot be loaded: {first_line(error)}") from error
         self._model, self._device = loaded.to(runtime.device).eval(), runtime.device
         self.logit_scale: float | None = float(loaded.logit_scale.detach().exp())
         self.fingerprint = _text_fingerprint(loaded.state_dict(), open_clip.get_model_config(model))
+        self.max_tokens: float = self._tokenize.context_length
         self.dim = len(self.embed(["music"])[0])
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text has, those of start and end included."""
+        of_transformers = getattr(self._tokenize, "tokenizer", None)  # inside open_clip's two wrappers of those
+        if of_transformers is None:
+            return len(self._tokenize.encode(text)) + 2
+        return len(of_transformers(text, verbose=False).input_ids)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, dim], rows of unit length; a text over the model's limit is cut."""

@@ -4,8 +4,11 @@ A text model cannot hear. What stands for a track's audio is the text model's ve
 the file's tags and the words of its file and folder names. A model that listens has to beat it.
 """
 
+import hashlib
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NoReturn, Protocol
 
@@ -17,10 +20,13 @@ from data.file_tags import read_tags
 from data.manifest import Track
 from mulan.encoding import EmbeddedFile, FailedFile, TextRegime
 from mulan.runtime import Runtime
-from mulan.tokenizer import check_texts
+from mulan.tokenizer import TruncatedTextWarning, check_texts
 
 PREFIX = "file-names+"
 """Stands before the model's name wherever its vectors are shown or stored; `load_encoder` takes it, too."""
+
+# Raise it when `describe` writes something else about a file: vectors of before and after cannot be compared.
+DESCRIPTION_RULE = 1
 
 FOLDERS = 2  # of the path above a file: artist and album in most libraries
 TRACKS_PER_BATCH = 64
@@ -34,6 +40,10 @@ class TextModel(Protocol):
     fingerprint: str
     licence: str
     logit_scale: float | None
+    max_tokens: float  # infinite where a text may have any length
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text has before it is cut to `max_tokens`."""
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, dim], one row of unit length for each text, whatever stands beside it."""
@@ -44,6 +54,7 @@ class TextOnlyEncoder:
 
     Attributes:
         name: the model's, after "file-names+", so that nobody takes its scores for those of a model that listens.
+        fingerprint: of the model and of the rule by which files are described.
         sample_rate, clip_seconds: 0, for it has no audio.
     """
 
@@ -53,13 +64,17 @@ class TextOnlyEncoder:
 
     def __init__(self, model: TextModel, *, name: str, runtime: Runtime) -> None:
         self.name, self.runtime = PREFIX + name, runtime
-        self.dim, self.fingerprint, self.licence = model.dim, model.fingerprint, model.licence
-        self.logit_scale = model.logit_scale
+        rules = f"{model.fingerprint}, description rule {DESCRIPTION_RULE}"
+        self.fingerprint = hashlib.sha256(rules.encode()).hexdigest()
+        self.dim, self.licence, self.logit_scale = model.dim, model.licence, model.logit_scale
         self.device, self.precision = str(runtime.device), runtime.precision
         self._model = model
 
     def encode_text(self, texts: Sequence[str], *, regime: TextRegime = "alone") -> np.ndarray:
         """Embed texts; float32 [len(texts), dim], rows of unit length, in the order given.
+
+        Warns:
+            TruncatedTextWarning: a text is over the model's limit; the message gives its position.
 
         Raises:
             TypeError: `texts` is a single string.
@@ -68,6 +83,7 @@ class TextOnlyEncoder:
         if regime not in self.text_regimes:
             raise ValueError(f"regime is {regime!r}; {self.name} has {', '.join(self.text_regimes)}")
         check_texts(texts)
+        self._warn_of_cuts({f"text {position}": text for position, text in enumerate(texts)})
         return self._model.embed(texts) if len(texts) else np.zeros((0, self.dim), np.float32)
 
     def encode_audio(self, waveforms: Sequence[np.ndarray], sample_rate: int) -> NoReturn:
@@ -103,7 +119,11 @@ class TextOnlyEncoder:
         return self.embed_tracks(Track(id=str(path), path=Path(path)) for path in paths)
 
     def embed_tracks(self, tracks: Iterable[Track]) -> Iterator[EmbeddedFile | FailedFile]:
-        """The same for tracks: one window for each, as long as the track; all parts of a file have one vector."""
+        """The same for tracks: one window for each, as long as the track; all parts of a file have one vector.
+
+        Warns:
+            TruncatedTextWarning: what is written about a file is over the model's limit; the message names it.
+        """
         batch: list[Track] = []
         for track in tracks:
             batch.append(track)
@@ -113,8 +133,9 @@ class TextOnlyEncoder:
         yield from self._embed(batch)
 
     def _embed(self, tracks: Sequence[Track]) -> Iterator[EmbeddedFile | FailedFile]:
-        vectors = self.encode_text([describe(track) for track in tracks])
-        for track, vector in zip(tracks, vectors, strict=True):
+        texts = [describe(track) for track in tracks]
+        self._warn_of_cuts({str(track.source): text for track, text in zip(tracks, texts, strict=True)})
+        for track, vector in zip(tracks, self._model.embed(texts) if texts else (), strict=True):
             try:
                 seconds = track.length or (probe(track.source).seconds or 0.0) - track.start
             except AudioError as error:
@@ -122,14 +143,21 @@ class TextOnlyEncoder:
             else:
                 yield EmbeddedFile(path=track.path, vectors=vector[None], spans=np.array([[0.0, max(seconds, 0.0)]]))
 
+    def _warn_of_cuts(self, texts: Mapping[str, str]) -> None:
+        for name, text in texts.items():
+            if (tokens := self._model.count_tokens(text)) > self._model.max_tokens:
+                found = f"{name}: {tokens} tokens; the model reads {self._model.max_tokens}, its end is left out"
+                warnings.warn(found, TruncatedTextWarning, stacklevel=3)  # the caller of encode_text
+
 
 def describe(track: Track) -> str:
     """Give what is written about a track's file: title, artist, album, genre, then the words of its path.
 
     A word said once is not repeated. Of the path count the file's name and two folders above it; numbers do not, for a
-    track number means nothing. Of a file inside a tar its path in there counts, and its tags are not read.
+    track number means nothing. A relative path counts as the absolute one; links are not followed, for their names are
+    what people see. Of a file inside a tar its path in there counts, and its tags are not read.
     """
-    path: PurePath = track.path if track.member is None else PurePath(track.member)
+    path: PurePath = Path(os.path.abspath(track.path)) if track.member is None else PurePath(track.member)
     parts = []
     if track.member is None:
         tags = read_tags(track.path)

@@ -13,6 +13,8 @@ from mulan.evaluation.bootstrap import interval, resample_weights
 from mulan.evaluation.probe_tasks import task_of
 from mulan.evaluation.record import read_result, read_witness
 
+_SETTINGS = ("split", "prompts", "text_regime", "layer", "strength", "shots", "draws", "precision", "clips")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -35,10 +37,17 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two results side by side. `differences` are the main figures, `per_tag` those of each tag, if there are any."""
+    """Two results side by side.
+
+    Attributes:
+        settings: what the two were made with, by name: first and second, where they differ.
+        differences: of the main figures.
+        per_tag: of each tag, if there are any.
+    """
 
     first: str
     second: str
+    settings: Mapping[str, tuple[Any, Any]]
     dataset: str
     tracks: int
     differences: tuple[Difference, ...]
@@ -52,7 +61,7 @@ def compare(first: Path, second: Path) -> Comparison:
         ManifestError: a file is no result, its scores are gone, or the two judge by different sets or truths.
     """
     results = [read_result(path) for path in (first, second)]
-    for key, noun in (("task", "tasks"), ("dataset", "sets"), ("split", "splits"), ("split_sha256", "truths")):
+    for key, noun in (("task", "tasks"), ("dataset", "sets"), ("split_sha256", "truths")):
         if results[0][key] != results[1][key]:
             found = f"{results[0][key]} and {results[1][key]}"
             raise ManifestError(f"{first}, {second}: are of different {noun} ({found}) and cannot be compared")
@@ -62,6 +71,7 @@ def compare(first: Path, second: Path) -> Comparison:
     return Comparison(
         first=_title(results[0]),
         second=_title(results[1]),
+        settings=_differing(results[0], results[1]),
         dataset=f"{results[0]['dataset']} {results[0]['split']}",
         tracks=tracks,
         differences=tuple(differences),
@@ -79,6 +89,7 @@ def _compare_tagging(first: _Arrays, second: _Arrays) -> tuple[int, list[Differe
     weights = _with_itself(resample_weights(first["groups"][rows].tolist()))
     is_exclusive = bool(first["is_exclusive"])
     truth = first["truth"][rows]
+    _check_same(truth, second["truth"][other_rows])
     macros, tags = zip(
         *(
             tagging.draws_of(scores, truth, weights, is_exclusive=is_exclusive)
@@ -101,6 +112,7 @@ def _compare_probes(first: _Arrays, second: _Arrays) -> tuple[int, list[Differen
         raise ManifestError("the results have different labels and cannot be compared")
     rows, other_rows = _common(first["ids"], second["ids"])
     weights = _with_itself(resample_weights(first["groups"][rows].tolist()))
+    _check_same(first["answers"][rows], second["answers"][other_rows])
     task = task_of(first["labels"].tolist(), is_exclusive=bool(first["is_exclusive"]))
     draws = [
         np.mean(
@@ -132,6 +144,11 @@ def _of(direction: str, arrays: _Arrays, order: np.ndarray) -> dict[str, np.ndar
     return {name.removeprefix(prefix): values[order] for name, values in arrays.items() if name.startswith(prefix)}
 
 
+def _check_same(truth: np.ndarray, other: np.ndarray) -> None:
+    if not np.array_equal(truth, other, equal_nan=True):
+        raise ManifestError("the results hold other truths of the same tracks and cannot be compared")
+
+
 def _common(ids: np.ndarray, others: np.ndarray) -> tuple[list[int], list[int]]:
     """The places in both of what is in both."""
     place = {track: row for row, track in enumerate(others.tolist())}
@@ -156,3 +173,13 @@ def _difference(figure: str, first: np.ndarray, second: np.ndarray) -> Differenc
 
 def _title(result: Mapping[str, Any]) -> str:
     return f"{result['model']} ({result['fingerprint'][:8]}, {result['precision']})"
+
+
+def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What decides a figure besides the model, where the two differ: prompts, layers, shots and the like."""
+    settings = {}
+    for name in _SETTINGS:
+        pair = (first.get(name), second.get(name))
+        if pair[0] != pair[1]:
+            settings[name] = pair
+    return settings

@@ -23,7 +23,8 @@ from mulan.evaluation.checks import (
     check_unit_length,
     hears,
 )
-from mulan.evaluation.installation import check_device, check_files, check_libraries, installed_libraries
+from mulan.evaluation.installation import check_device, check_files, check_libraries
+from mulan.evaluation.libraries import installed_libraries
 from mulan.hub import first_line, resolve
 from mulan.runtime import PrecisionChoice
 

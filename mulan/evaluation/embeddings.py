@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
+from data.datasets.dataset import MISSING_ALLOWED
 from data.errors import ManifestError
 from data.manifest import Track
 
-MISSING_ALLOWED = 0.01
-"""Share of a set's files that may be missing: more of them, and it is another set."""
+_REMEDY = (
+    f"at most {MISSING_ALLOWED:.0%} may be, as figures on the rest would be of another set: fetch them again, or say"
+    " --allow-missing"
+)
 
 Layer = int | Literal["vectors"]
 """A hidden state by its number, or the model's own vector."""
@@ -37,10 +40,11 @@ class Embeddings:
         tracks: those of the rows, in the set's order.
         missing: ids of tracks without a file.
         failed: path and reason of the files that could not be used.
+        pooling: how a track's windows became its row.
         windows: of all tracks together.
+        lengths: seconds of each track, float64 [n].
         embedded: how many tracks were embedded now; the others' vectors were kept from before.
         seconds: that took, decoding included.
-        audio_seconds: of the music embedded now.
     """
 
     values: np.ndarray
@@ -48,15 +52,22 @@ class Embeddings:
     tracks: tuple[Track, ...]
     missing: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
+    pooling: str = ""
     windows: int = 0
+    lengths: np.ndarray = field(default_factory=lambda: np.zeros(0))
     embedded: int = 0
     seconds: float = 0.0
-    audio_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.values.shape[:2] != (len(self.tracks), len(self.layers)):
             wanted = f"[{len(self.tracks)}, {len(self.layers)}, d]"
             raise ValueError(f"values has shape {self.values.shape}; must be {wanted}")
+
+    @property
+    def short(self) -> tuple[str, ...]:
+        """Ids of tracks shorter than half of the set's median; among clips of one length, files that were cut."""
+        rows = np.flatnonzero(self.lengths < np.median(self.lengths) / 2)
+        return tuple(self.tracks[row].id for row in rows)
 
     @property
     def vectors(self) -> np.ndarray:
@@ -105,8 +116,7 @@ def present(tracks: Sequence[Track], *, allow_missing: bool = False) -> tuple[li
     if not there:
         raise ManifestError(f"{found}; check the folder of the audio")
     if len(missing) > MISSING_ALLOWED * len(tracks) and not allow_missing:
-        remedy = "figures on the rest would be of another set; find them, or say --allow-missing"
-        raise ManifestError(f"{found}; at most {MISSING_ALLOWED:.0%} may be: {remedy}")
+        raise ManifestError(f"{found}; {_REMEDY}")
     return there, tuple(track.id for track in missing)
 
 
@@ -115,16 +125,19 @@ def gather(
     rows: Iterable[Row | str],
     *,
     layers: tuple[Layer, ...],
+    pooling: str,
     missing: tuple[str, ...],
+    allow_missing: bool,
     on_track: Callable[[], None],
 ) -> Embeddings:
     """Put rows together, and count; embedding happens while `rows` is read, so that is what `seconds` measures.
 
     Args:
         rows: one for each track, or the reason why there is none.
+        allow_missing: go on although more than 1 % of the files are missing or cannot be used.
 
     Raises:
-        ManifestError: there is none at all.
+        ManifestError: too many files are missing or cannot be used.
     """
     started = time.perf_counter()
     values: np.ndarray | None = None
@@ -141,17 +154,21 @@ def gather(
             used.append(replace(row, values=values[:0]))
             kept.append(track)
         on_track()
+    first = ": ".join(failed[0]) if failed else ""
     if values is None:
-        raise ManifestError(f"none of {len(tracks)} files could be embedded; the first: {failed[0][0]}: {failed[0][1]}")
-    now = [row for row in used if row.is_new]
+        raise ManifestError(f"none of {len(tracks):,} files could be embedded; the first: {first}")
+    if failed and len(failed) + len(missing) > MISSING_ALLOWED * (len(tracks) + len(missing)) and not allow_missing:
+        found = f"{len(failed):,} of {len(tracks):,} files cannot be used, {len(missing):,} more are missing"
+        raise ManifestError(f"{found}; the first: {first}; {_REMEDY}")
     return Embeddings(
         values=values[: len(kept)],
         layers=layers,
         tracks=tuple(kept),
         missing=missing,
         failed=tuple(failed),
+        pooling=pooling,
         windows=sum(row.windows for row in used),
-        embedded=len(now),
+        lengths=np.array([row.seconds for row in used]),
+        embedded=sum(row.is_new for row in used),
         seconds=time.perf_counter() - started,
-        audio_seconds=sum(row.seconds for row in now),
     )

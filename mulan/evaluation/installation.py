@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from torch.utils.flop_counter import flop_registry
 from data.errors import CheckpointError
 from mulan.encoding import Encoder
 from mulan.evaluation.checks import Check, hears
+from mulan.evaluation.libraries import NOT_INSTALLED
 from mulan.evaluation.signals import music
 from mulan.hub import read_text
 
 RECORD_FILE = "SHA256SUMS"
-LIBRARIES = ("torch", "torchaudio", "torchvision", "transformers", "sentence-transformers", "open_clip_torch", "numpy")
 _TORCHVISION_AHEAD = 15  # torch 2.n goes with torchvision 0.(n + 15)
 _GIT_HASH, _SHA256 = 40, 64  # digits
 
@@ -79,11 +78,12 @@ def check_device(encoder: Encoder, asked: str) -> Check:
 
 
 def check_libraries(installed: Mapping[str, str]) -> Check:
-    """Whether torch, torchaudio and torchvision are of one set; shows the versions of the others beside them.
+    """Whether torch, torchaudio and torchvision are of one set.
 
     Args:
         installed: versions by name, as `installed_libraries` gives them.
     """
+    installed = {name: number for name, number in installed.items() if number != NOT_INSTALLED}
     torch_version, _, build = installed.get("torch", "").partition("+")
     minor = ".".join(torch_version.split(".")[:2])
     wanted = {"torchaudio": minor}
@@ -97,21 +97,10 @@ def check_libraries(installed: Mapping[str, str]) -> Check:
     return Check(
         name="libraries",
         passed=not misfits,
-        found="; ".join(misfits) or ", ".join(f"{name} {number}" for name, number in installed.items()),
+        found="; ".join(misfits) or ", ".join(f"{name} {installed[name]}" for name in ("torch", *wanted) if name in installed),
         allowed="torch, torchaudio and torchvision of one set and build",
         remedy="install the three together, from one place; other sets break at import",
     )
-
-
-def installed_libraries() -> dict[str, str]:
-    """Give the versions of the libraries that vectors depend on; what is not installed is left out."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 class _Watch(TorchDispatchMode):

@@ -16,6 +16,7 @@ from mulan.backbones import backbone_folder, is_backbone
 from mulan.batching import EmbeddedTrack, embed_tracks
 from mulan.checkpoint import load_backbone, load_checkpoint
 from mulan.encoder import WINDOWS_PER_BATCH
+from mulan.encoding import LICENCE_NOT_STATED
 from mulan.evaluation.embeddings import Embeddings, Row, gather, present
 from mulan.hub import CONFIG_FILE, read_json
 from mulan.mel import SAMPLE_RATE
@@ -66,7 +67,15 @@ def layer_features(
     embedded = embed_tracks(map(windows, there), embed, batch_windows=WINDOWS_PER_BATCH[device.type])
     rows = (_row(track, each) for track, each in zip(there, embedded, strict=True))
     layers = tuple(range(backbone.config.depth + 1))
-    return gather(there, rows, layers=layers, missing=missing, on_track=on_track)
+    return gather(
+        there,
+        rows,
+        layers=layers,
+        pooling="mean of hidden states over time and windows; a last window is completed with the track's beginning",
+        missing=missing,
+        allow_missing=allow_missing,
+        on_track=on_track,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +109,7 @@ def load_probed(source: str, runtime: Runtime, *, clip_seconds: float) -> Probed
         backbone=backbone.to(runtime.device).prepare_for_inference(runtime.dtype),
         name=source,
         fingerprint=fingerprint,
-        licence=fields.get("licence", "not stated"),
+        licence=fields.get("licence", LICENCE_NOT_STATED),
         device=str(runtime.device),
         precision=runtime.precision,
         clip_seconds=clip_seconds,

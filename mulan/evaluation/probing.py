@@ -10,17 +10,17 @@ import logging
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
-from data.datasets.dataset import Dataset
+from data.datasets.dataset import Dataset, recording_of
 from data.errors import ManifestError
 from data.instruments import INSTRUMENT_TAGS
 from mulan.evaluation.bootstrap import interval, resample_weights
-from mulan.evaluation.embeddings import Embeddings, Layer
+from mulan.evaluation.embeddings import Embeddings, Layer, present
 from mulan.evaluation.probe_tasks import ClassTask, Judgement, NumberTask, TagsTask, Task, key_task, task_of
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class ProbeResult:
 
     def witness(self, dataset: Dataset) -> dict[str, np.ndarray]:
         """The outputs, for `compare`."""
-        groups = {track.id: str(track.facts.get("recording", track.id)) for track in dataset.tracks}
+        groups = {track.id: recording_of(track) for track in dataset.tracks}
         return {
             "ids": np.array(self.test_ids),
             "groups": np.array([groups[track] for track in self.test_ids]),
@@ -99,12 +99,14 @@ class _Part:
     values: np.ndarray
     rows: np.ndarray
     answers: np.ndarray
+    groups: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def some(self, numbers: np.ndarray) -> "_Part":
-        return _Part(values=self.values, rows=self.rows[numbers], answers=self.answers[numbers])
+        groups = tuple(self.groups[number] for number in numbers)
+        return replace(self, rows=self.rows[numbers], answers=self.answers[numbers], groups=groups)
 
     def features(self, layer: int) -> np.ndarray:
         return self.values[self.rows, layer]
@@ -181,7 +183,7 @@ def probe(
         main=task.main,
         figures=_over(np.mean, figures),
         deviations=_over(statistics.stdev, figures) if len(figures) > 1 else {},
-        ci95=_interval(task, outputs, asked, test),
+        ci95=_interval(task, outputs, asked),
         layer=train.layers[layer],
         strength=strength,
         train=len(known),
@@ -195,6 +197,22 @@ def probe(
         answers=asked.answers,
         test_ids=tuple(test.tracks[row].id for row in asked.rows),
     )
+
+
+def check_probe(dataset: Dataset, *, allow_missing: bool = False) -> None:
+    """Refuse, before hours of embedding, a set that cannot be probed in the end.
+
+    Raises:
+        ManifestError: training or test part has no track with an answer, or too many files of a part are missing.
+    """
+    task = task_of(dataset.labels, is_exclusive=dataset.is_exclusive)
+    for split, noun in (("train", "training"), ("valid", "validation"), ("heldout", "test")):
+        tracks = dataset.part(split).tracks
+        if split != "valid" and not any(task.truth(track) is not None for track in tracks):
+            remedy = "give lists, tables or --training that name some"
+            raise ManifestError(f"{dataset.name}: none of {len(tracks)} {noun} tracks tells its {task.name}; {remedy}")
+        if tracks:
+            present(tracks, allow_missing=allow_missing)
 
 
 def probe_dataset(embeddings: Embeddings, dataset: Dataset, **options: Any) -> ProbeResult:
@@ -236,25 +254,32 @@ def _answered(task: Task, features: Embeddings, part: str) -> _Part:
     rows = [row for row, answer in enumerate(answers) if answer is not None]
     if not rows:
         raise ManifestError(f"task {task.name!r}: none of the {len(answers)} {part} tracks has an answer to it")
-    return _Part(values=features.values, rows=np.array(rows), answers=np.array([answers[row] for row in rows]))
+    return _Part(
+        values=features.values,
+        rows=np.array(rows),
+        answers=np.array([answers[row] for row in rows]),
+        groups=tuple(recording_of(features.tracks[row]) for row in rows),
+    )
 
 
 def _set_aside(known: _Part, seed: int) -> tuple[_Part, _Part]:
-    """What remains and what is set aside, each at least one track.
+    """What remains and what is set aside, each at least one recording; clips of one stay together.
 
     Raises:
         ManifestError: there is but one.
     """
-    if len(known) < 2:
-        raise ManifestError("found 1 training track with an answer and no validation part; need two tracks or more")
-    order = np.random.default_rng(seed).permutation(len(known))
-    aside, kept = np.split(order, [max(1, round(len(known) * _ASIDE_SHARE))])
-    return known.some(kept), known.some(aside)
+    recordings = list(dict.fromkeys(known.groups))
+    if len(recordings) < 2:
+        raise ManifestError("found 1 training recording with an answer and no validation part; need two or more")
+    order = np.random.default_rng(seed).permutation(len(recordings))
+    aside = {recordings[number] for number in order[: max(1, round(len(recordings) * _ASIDE_SHARE))]}
+    is_aside = np.array([group in aside for group in known.groups])
+    return known.some(np.flatnonzero(~is_aside)), known.some(np.flatnonzero(is_aside))
 
 
 def _draw(task: Task, kept: _Part, shots: int, *, seed: tuple[int, int]) -> _Part:
     numbers, answers = task.draw(kept.answers, shots, np.random.default_rng(seed))
-    return _Part(values=kept.values, rows=kept.rows[numbers], answers=answers)
+    return replace(kept.some(numbers), answers=answers)
 
 
 def _choose(task: Task, training: _Training, valid: _Part, strengths: Sequence[float]) -> tuple[int, float]:
@@ -273,9 +298,8 @@ def _choose(task: Task, training: _Training, valid: _Part, strengths: Sequence[f
     return layer, max(strengths, key=lambda strength: value(layer, strength))
 
 
-def _interval(task: Task, outputs: np.ndarray, asked: _Part, test: Embeddings) -> tuple[float, float]:
-    tracks = [test.tracks[row] for row in asked.rows]
-    weights = resample_weights([track.facts.get("recording", track.id) for track in tracks])
+def _interval(task: Task, outputs: np.ndarray, asked: _Part) -> tuple[float, float]:
+    weights = resample_weights(asked.groups)
     return interval(np.mean([task.resample(rows, asked.answers, weights) for rows in outputs], axis=0))
 
 

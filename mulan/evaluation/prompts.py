@@ -1,5 +1,6 @@
 """What a label is said as: prompts decide a zero-shot score as much as some models do, so they are data, in a file."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -41,6 +42,13 @@ class PromptSet(StrictModel):
     def said(self, label: str) -> tuple[str, ...]:
         """The texts of a label."""
         return self.texts.get(label) or tuple(template.replace("{}", label) for template in self.templates)
+
+    def warn_of_unknown(self, labels: Sequence[str], *, name: str) -> None:
+        """Warn of texts for what is no label of a set: one that is misspelt would silently be said by the templates."""
+        unknown = sorted(self.texts.keys() - set(labels))
+        if unknown:
+            listed = ", ".join(map(repr, unknown))
+            warnings.warn(f"prompts {name!r}: {listed}: no label of this set, so its texts are not used", stacklevel=3)
 
 
 class PromptFile(StrictModel):

@@ -10,7 +10,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,8 +20,10 @@ from data.errors import ManifestError
 from data.files import written_aside
 from mulan.evaluation.collapse import Collapse
 from mulan.evaluation.embeddings import Embeddings
+from mulan.evaluation.libraries import installed_libraries
 
-_LIBRARIES = ("mulan-retrieval", "torch", "transformers", "numpy", "scikit-learn", "soundfile", "av", "soxr")
+TASKS = ("tagging", "retrieval", "probe")
+_NEEDED = {"task", "dataset", "split", "split_sha256", "model", "fingerprint", "precision", "clips", "scores"}
 
 
 class Judged(Protocol):
@@ -69,7 +70,7 @@ class Windows:
 
     seconds: float
     count: int
-    pooling: str = "renormalised mean of window vectors; the last window is completed with the track's beginning"
+    pooling: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +79,11 @@ class Record:
 
     Attributes:
         split_sha256: of ids, part and truth of the tracks, missing ones included: who has the same was judged alike.
-        seconds: of embedding, decoding included; of the `embedded` tracks whose vectors were not kept from before.
-        tracks_per_second, times_real_time: while embedding; None if nothing was.
+        short: ids of tracks shorter than half of the median; in a set of clips of one length, files that were cut.
+        device, precision: of this run. Kept vectors may come from another device, which moves them by rounding.
+        embedded: tracks that were embedded now; the vectors of the others were kept from before.
+        seconds: of getting all vectors, decoding included.
+        tracks_per_second, times_real_time: while embedding; None unless all were embedded now.
         text_mean_cosine: between unlike texts; near 1, the text tower has collapsed (`mulan.evaluation.collapse`).
             None where no texts are involved.
     """
@@ -91,6 +95,7 @@ class Record:
     missing: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
     broken: tuple[str, ...]
+    short: tuple[str, ...]
     model: str
     fingerprint: str
     licence: str
@@ -115,6 +120,7 @@ def record_of(model: Judged, dataset: Dataset, embeddings: Embeddings, *, collap
         failed=len(embeddings.failed),
         broken=len(dataset.broken),
     )
+    is_new = embeddings.embedded == counts.used
     return Record(
         dataset=dataset.name,
         split=dataset.split,
@@ -123,18 +129,19 @@ def record_of(model: Judged, dataset: Dataset, embeddings: Embeddings, *, collap
         missing=embeddings.missing,
         failed=embeddings.failed,
         broken=tuple(track.id for track in dataset.broken),
+        short=embeddings.short,
         model=model.name,
         fingerprint=model.fingerprint,
         licence=model.licence,
         device=model.device,
         precision=model.precision,
         text_mean_cosine=None if collapse is None else round(collapse.mean_cosine, 4),
-        windows=Windows(seconds=model.clip_seconds, count=embeddings.windows),
+        windows=Windows(seconds=model.clip_seconds, count=embeddings.windows, pooling=embeddings.pooling),
         embedded=embeddings.embedded,
         seconds=round(embeddings.seconds, 2),
-        tracks_per_second=_rate(embeddings.embedded, embeddings),
-        times_real_time=_rate(embeddings.audio_seconds, embeddings),
-        versions={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        tracks_per_second=round(counts.used / embeddings.seconds, 2) if is_new else None,
+        times_real_time=round(float(embeddings.lengths.sum()) / embeddings.seconds, 1) if is_new else None,
+        versions=installed_libraries(),
         machine=f"{platform.machine()}, {os.cpu_count()} CPU cores",
         date=datetime.now(UTC).date().isoformat(),
     )
@@ -172,7 +179,7 @@ def read_result(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path}: cannot be read as a result: {error}") from error
-    if not isinstance(content, dict) or not {"task", "split_sha256", "fingerprint"} <= content.keys():
+    if not isinstance(content, dict) or not content.keys() >= _NEEDED or content["task"] not in TASKS:
         raise ManifestError(f"{path}: is no result; give a file that `mulan eval … --out` has written")
     return content
 
@@ -192,7 +199,3 @@ def read_witness(path: Path, result: Mapping[str, Any]) -> dict[str, np.ndarray]
         raise ManifestError(f"{arrays}: is of another run than {path.name}; evaluate again, to another --out")
     with np.load(arrays) as stored:
         return dict(stored)
-
-
-def _rate(amount: float, embeddings: Embeddings) -> float | None:
-    return round(amount / embeddings.seconds, 2) if embeddings.embedded else None

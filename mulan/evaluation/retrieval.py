@@ -8,13 +8,15 @@ from typing import Literal
 import numpy as np
 
 from data.datasets.dataset import Dataset
-from mulan.encoding import Encoder
+from mulan.encoding import Encoder, TextRegime
 from mulan.evaluation.bootstrap import RESAMPLES, interval, resample_weights
 from mulan.evaluation.collapse import warn_if_collapsed
 from mulan.evaluation.record import Record, record_of
 from mulan.evaluation.tagging import Interval
 from mulan.evaluation.vectors import embed_set
 from mulan.metrics import RetrievalScores, retrieval_per_query, summary_of
+
+PerQuery = dict[str, np.ndarray]
 
 TIES = "pessimistic: among equal scores the relevant item comes last"
 
@@ -28,12 +30,19 @@ class DirectionFigures(RetrievalScores):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalFigures:
+class Directions:
     """Both directions. A caption has one relevant track; of a track, each of its captions is relevant."""
 
-    task: Literal["retrieval"] = "retrieval"
     text_to_audio: DirectionFigures
     audio_to_text: DirectionFigures
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalFigures(Directions):
+    """Each caption by itself; `padded_batch`, of a model that has it, as the released MuQ-MuLan was measured."""
+
+    task: Literal["retrieval"] = "retrieval"
+    padded_batch: Directions | None
     ties: str = TIES
     resamples: int = RESAMPLES
 
@@ -69,23 +78,33 @@ def evaluate_retrieval(
     embeddings = embed_set(encoder, dataset.tracks, cache=cache, allow_missing=allow_missing, on_track=on_track)
     captions = [caption for track in embeddings.tracks for caption in track.captions]
     owners = np.repeat(np.arange(len(embeddings.tracks)), [len(track.captions) for track in embeddings.tracks])
-    texts = encoder.encode_text(captions)
     is_own = owners[:, None] == np.arange(len(embeddings.tracks))  # [captions, tracks]
-    forward = retrieval_per_query(texts, embeddings.vectors, relevant=is_own)
-    backward = retrieval_per_query(embeddings.vectors, texts, relevant=is_own.T)
     ids = np.array([track.id for track in embeddings.tracks])
+
+    def rank(regime: TextRegime) -> tuple[PerQuery, PerQuery]:
+        texts = encoder.encode_text(captions, regime=regime)
+        forward = retrieval_per_query(texts, embeddings.vectors, relevant=is_own)
+        return forward, retrieval_per_query(embeddings.vectors, texts, relevant=is_own.T)
+
+    def directions(ranked: tuple[PerQuery, PerQuery]) -> Directions:
+        return Directions(
+            text_to_audio=_direction(ranked[0], ids[owners], items=len(ids)),
+            audio_to_text=_direction(ranked[1], ids, items=len(captions)),
+        )
+
+    alone = rank("alone")
+    has_padded = "padded-batch" in encoder.text_regimes
     return RetrievalResult(
         figures=RetrievalFigures(
-            text_to_audio=_direction(forward, ids[owners], items=len(ids)),
-            audio_to_text=_direction(backward, ids, items=len(captions)),
+            **vars(directions(alone)), padded_batch=directions(rank("padded-batch")) if has_padded else None
         ),
         record=record_of(encoder, dataset, embeddings, collapse=collapse),
         witness={
             "ids": ids[owners],
             "captions": np.array(captions),
-            **{f"text_to_audio {name}": values for name, values in forward.items()},
+            **{f"text_to_audio {name}": values for name, values in alone[0].items()},
             "track_ids": ids,
-            **{f"audio_to_text {name}": values for name, values in backward.items()},
+            **{f"audio_to_text {name}": values for name, values in alone[1].items()},
         },
     )
 

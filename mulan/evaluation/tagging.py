@@ -1,13 +1,13 @@
 """Zero-shot tagging: how well a model ranks tracks by nothing but the words of a tag."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from data.datasets.dataset import Dataset
+from data.datasets.dataset import Dataset, recording_of
 from data.errors import ManifestError
 from data.manifest import Track
 from mulan.encoding import Encoder, TextRegime
@@ -30,14 +30,27 @@ class TagFigures(TagScores):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptFigures:
+class Averages:
+    """Macro averages over the tags that have positives and negatives, with 95 % bootstrap intervals.
+
+    Attributes:
+        accuracy: share of tracks whose best-scored label is theirs; None unless each track has exactly one.
+    """
+
+    roc_auc: float
+    roc_auc_ci95: Interval
+    pr_auc: float
+    pr_auc_ci95: Interval
+    accuracy: float | None
+    accuracy_ci95: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFigures(Averages):
     """What another way of saying the labels gives, on the same vectors of the same tracks."""
 
     prompts: str
     text_regime: TextRegime
-    roc_auc: float
-    pr_auc: float
-    accuracy: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,28 +63,24 @@ class Bootstrap:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaggingFigures:
-    """Macro averages over the tags that have positives and negatives, of the first prompt set, each text alone.
+class TaggingFigures(Averages):
+    """The averages of the first prompt set, each text alone, and everything beside them.
 
     Attributes:
-        accuracy: share of tracks whose best-scored label is theirs; None unless each track has exactly one.
         unscored_tags: labels without positives or without negatives; they are in no average.
+        prompts: the name of that prompt set.
         texts: what each label was said as.
+        prompt_sets: all that were tried; each with its templates, and whole texts of single labels.
         sensitivity: every prompt set under every text regime that the model has.
     """
 
     task: Literal["tagging"] = "tagging"
-    roc_auc: float
-    roc_auc_ci95: Interval
-    pr_auc: float
-    pr_auc_ci95: Interval
-    accuracy: float | None
-    accuracy_ci95: Interval | None
     per_tag: Mapping[str, TagFigures]
     unscored_tags: tuple[str, ...]
     prompts: str
     text_regime: TextRegime
     texts: Mapping[str, tuple[str, ...]]
+    prompt_sets: Mapping[str, Mapping[str, Any]]
     sensitivity: tuple[PromptFigures, ...]
     bootstrap: Bootstrap
 
@@ -105,25 +114,34 @@ def evaluate_tagging(
         ManifestError: as for `embed_set`, or no label is present in some tracks and absent in others.
     """
     collapse = warn_if_collapsed(encoder)
+    for name, said in prompts.items():
+        said.warn_of_unknown(dataset.labels, name=name)
     embeddings = embed_set(encoder, dataset.tracks, cache=cache, allow_missing=allow_missing, on_track=on_track)
     truth = truth_of(embeddings.tracks, dataset.labels)
+    groups = [recording_of(track) for track in embeddings.tracks]
+    judge = _Judge(truth=truth, weights=resample_weights(groups), is_exclusive=dataset.is_exclusive)
 
     def scores(name: str, regime: TextRegime) -> np.ndarray:
         return embeddings.vectors @ label_vectors(encoder, dataset.labels, prompts[name], regime=regime).T
 
     first = next(iter(prompts))
     chosen = scores(first, "alone")
-    groups = [str(track.facts.get("recording", track.id)) for track in embeddings.tracks]
+    per_tag, unscored = judge.tags(chosen, dataset.labels)
+    units = len(set(groups))
     figures = TaggingFigures(
-        **_averages(chosen, truth, groups, dataset),
+        **judge.averages(chosen),
+        per_tag=per_tag,
+        unscored_tags=unscored,
         prompts=first,
         text_regime="alone",
         texts={label: prompts[first].said(label) for label in dataset.labels},
+        prompt_sets={name: said.model_dump() for name, said in prompts.items()},
         sensitivity=tuple(
-            _prompt_figures(name, regime, scores(name, regime), truth, is_exclusive=dataset.is_exclusive)
+            PromptFigures(**judge.averages(scores(name, regime)), prompts=name, text_regime=regime)
             for name in prompts
             for regime in encoder.text_regimes
         ),
+        bootstrap=Bootstrap(unit="recording" if units < len(groups) else "track", units=units),
     )
     witness = {
         "ids": np.array([track.id for track in embeddings.tracks]),
@@ -133,9 +151,8 @@ def evaluate_tagging(
         "truth": truth,
         "is_exclusive": np.array(dataset.is_exclusive),
     }
-    return TaggingResult(
-        figures=figures, record=record_of(encoder, dataset, embeddings, collapse=collapse), witness=witness
-    )
+    record = record_of(encoder, dataset, embeddings, collapse=collapse)
+    return TaggingResult(figures=figures, record=record, witness=witness)
 
 
 def truth_of(tracks: Sequence[Track], labels: Sequence[str]) -> np.ndarray:
@@ -159,49 +176,47 @@ def draws_of(
     return whole, {"roc_auc": areas, "pr_auc": precisions}
 
 
-def _averages(scores: np.ndarray, truth: np.ndarray, groups: Sequence[str], dataset: Dataset) -> dict:
-    by_tag = {label: tag_scores(scores[:, row], truth[:, row]) for row, label in enumerate(dataset.labels)}
-    scored = {label: found for label, found in by_tag.items() if found is not None}
-    if not scored:
-        raise ManifestError("no tag is present in some tracks and absent in others, so nothing can be ranked")
-    weights = resample_weights(groups)
-    whole, single = draws_of(scores, truth, weights, is_exclusive=dataset.is_exclusive)
-    intervals = {label: {name: single[name][:, row] for name in single} for row, label in enumerate(dataset.labels)}
-    units = len(set(groups))
-    return dict(
-        roc_auc=float(np.mean([found.roc_auc for found in scored.values()])),
-        roc_auc_ci95=interval(whole["roc_auc"]),
-        pr_auc=float(np.mean([found.pr_auc for found in scored.values()])),
-        pr_auc_ci95=interval(whole["pr_auc"]),
-        accuracy=float(_is_right(scores, truth).mean()) if dataset.is_exclusive else None,
-        accuracy_ci95=interval(whole["accuracy"]) if dataset.is_exclusive else None,
-        per_tag={
-            label: TagFigures(
-                roc_auc=found.roc_auc,
-                roc_auc_ci95=interval(intervals[label]["roc_auc"]),
-                pr_auc=found.pr_auc,
-                pr_auc_ci95=interval(intervals[label]["pr_auc"]),
-                positives=found.positives,
-                negatives=found.negatives,
-            )
-            for label, found in scored.items()
-        },
-        unscored_tags=tuple(label for label in dataset.labels if label not in scored),
-        bootstrap=Bootstrap(unit="recording" if units < len(groups) else "track", units=units),
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Judge:
+    """The truth that scores [n, tags] of the same tracks are held against, and the resamples that they share."""
 
+    truth: np.ndarray
+    weights: np.ndarray
+    is_exclusive: bool
 
-def _prompt_figures(
-    name: str, regime: TextRegime, scores: np.ndarray, truth: np.ndarray, *, is_exclusive: bool
-) -> PromptFigures:
-    by_tag = [found for row in range(truth.shape[1]) if (found := tag_scores(scores[:, row], truth[:, row]))]
-    return PromptFigures(
-        prompts=name,
-        text_regime=regime,
-        roc_auc=float(np.mean([found.roc_auc for found in by_tag])),
-        pr_auc=float(np.mean([found.pr_auc for found in by_tag])),
-        accuracy=float(_is_right(scores, truth).mean()) if is_exclusive else None,
-    )
+    def averages(self, scores: np.ndarray) -> dict[str, Any]:
+        """What `Averages` holds."""
+        by_tag = [found for column in range(self.truth.shape[1]) if (found := self._tag(scores, column))]
+        if not by_tag:
+            raise ManifestError("no tag is present in some tracks and absent in others, so nothing can be ranked")
+        draws = self._draws(scores)[0]
+        return dict(
+            roc_auc=float(np.mean([found.roc_auc for found in by_tag])),
+            roc_auc_ci95=interval(draws["roc_auc"]),
+            pr_auc=float(np.mean([found.pr_auc for found in by_tag])),
+            pr_auc_ci95=interval(draws["pr_auc"]),
+            accuracy=float(_is_right(scores, self.truth).mean()) if self.is_exclusive else None,
+            accuracy_ci95=interval(draws["accuracy"]) if self.is_exclusive else None,
+        )
+
+    def tags(self, scores: np.ndarray, labels: Sequence[str]) -> tuple[dict[str, TagFigures], tuple[str, ...]]:
+        """Figures of each label, and the labels that have none."""
+        draws = self._draws(scores)[1]
+        figures = {}
+        for column, label in enumerate(labels):
+            if found := self._tag(scores, column):
+                figures[label] = TagFigures(
+                    **asdict(found),
+                    roc_auc_ci95=interval(draws["roc_auc"][:, column]),
+                    pr_auc_ci95=interval(draws["pr_auc"][:, column]),
+                )
+        return figures, tuple(label for label in labels if label not in figures)
+
+    def _tag(self, scores: np.ndarray, column: int) -> TagScores | None:
+        return tag_scores(scores[:, column], self.truth[:, column])
+
+    def _draws(self, scores: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        return draws_of(scores, self.truth, self.weights, is_exclusive=self.is_exclusive)
 
 
 def _is_right(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:

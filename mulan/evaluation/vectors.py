@@ -4,6 +4,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,26 @@ from mulan.encoding import EmbeddedFile, Encoder, FailedFile
 from mulan.evaluation.embeddings import Embeddings, Row, gather, present
 
 _FORMAT = 1  # of the cache; a change of how files are decoded or cut into windows needs another
-_COMMIT_EVERY = 64  # files; a killed run loses at most their vectors
+
+
+_IS_KEY = "path = ? and part = ? and size = ? and mtime_ns = ?"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Key:
+    """A track as its file is now: absolute path (as bytes, because not every name is text), part, size and time."""
+
+    path: bytes
+    part: str
+    size: int
+    mtime_ns: int
 
 
 class VectorCache:
     """Window vectors of files that one model has embedded, in an SQLite file; a file that has changed is not found.
 
-    One file for each model and precision, named by the model's fingerprint. Failures are not kept.
+    One file for each model and precision, named by the model's fingerprint. Failures are not kept. Several processes
+    may use it at once, and what was kept survives a kill.
 
     Raises:
         StoreError: the file is no cache, or cannot be written.
@@ -30,55 +44,45 @@ class VectorCache:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{_FORMAT}-{encoder.fingerprint}-{encoder.precision}.sqlite"
         self._dim = encoder.dim
-        try:
-            self._database = sqlite3.connect(self.path, timeout=60)
-            self._database.execute("pragma journal_mode = wal")  # several evaluations may run at once
-            self._database.execute(
-                "create table if not exists vectors"
-                " (path blob, part text, size integer, mtime_ns integer, vectors blob, spans blob,"
-                " primary key (path, part))"
-            )
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"{self.path}: cannot be used as a cache of vectors ({error}); delete it") from error
-        self._uncommitted = 0
+        # Each row is a transaction: one that spanned several would lock other processes out while files are embedded.
+        self._database = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+        self._run("pragma journal_mode = wal")
+        self._run("pragma synchronous = normal")
+        self._run(
+            "create table if not exists vectors"
+            " (path blob, part text, size integer, mtime_ns integer, vectors blob, spans blob,"
+            " primary key (path, part))"
+        )
 
-    def find(self, track: Track) -> int | None:
-        """The row, for `read`, that `keep` made for this track; None if none, or if its file has changed since."""
-        status = track.path.stat()
-        found = self._database.execute(
-            "select rowid from vectors where path = ? and part = ? and size = ? and mtime_ns = ?",
-            (*_key(track), status.st_size, status.st_mtime_ns),
-        ).fetchone()
-        return found and int(found[0])
+    def has(self, key: _Key) -> bool:
+        """Whether `keep` was given this key."""
+        return self._run(f"select 1 from vectors where {_IS_KEY}", *astuple(key)).fetchone() is not None
 
-    def read(self, row: int) -> EmbeddedFile:
-        """The windows in a row."""
-        path, vectors, spans = self._database.execute(
-            "select path, vectors, spans from vectors where rowid = ?", (row,)
-        ).fetchone()
+    def read(self, key: _Key) -> EmbeddedFile | None:
+        """What `keep` was given for this key; None if another process has replaced it since."""
+        row = self._run(f"select vectors, spans from vectors where {_IS_KEY}", *astuple(key)).fetchone()
+        if row is None:
+            return None
         return EmbeddedFile(
-            path=Path(os.fsdecode(path)),
-            vectors=np.frombuffer(vectors, np.float32).reshape(-1, self._dim),
-            spans=np.frombuffer(spans, np.float64).reshape(-1, 2),
+            path=Path(os.fsdecode(key.path)),
+            vectors=np.frombuffer(row[0], np.float32).reshape(-1, self._dim),
+            spans=np.frombuffer(row[1], np.float64).reshape(-1, 2),
         )
 
-    def keep(self, track: Track, embedded: EmbeddedFile) -> None:
+    def keep(self, key: _Key, embedded: EmbeddedFile) -> None:
         """Remember a track's windows."""
-        status = track.path.stat()
         blobs = embedded.vectors.astype(np.float32).tobytes(), embedded.spans.astype(np.float64).tobytes()
-        self._database.execute(
-            "insert or replace into vectors values (?, ?, ?, ?, ?, ?)",
-            (*_key(track), status.st_size, status.st_mtime_ns, *blobs),
-        )
-        self._uncommitted += 1
-        if self._uncommitted >= _COMMIT_EVERY:
-            self._database.commit()
-            self._uncommitted = 0
+        self._run("insert or replace into vectors values (?, ?, ?, ?, ?, ?)", *astuple(key), *blobs)
 
     def close(self) -> None:
-        """Put on disk what is not there yet."""
-        self._database.commit()
+        """Let go of the file."""
         self._database.close()
+
+    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
+        try:
+            return self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: cannot be used as a cache of vectors ({error}); delete it") from error
 
 
 def embed_set(
@@ -101,7 +105,15 @@ def embed_set(
         StoreError: the cache cannot be used.
     """
     there, missing = present(tracks, allow_missing=allow_missing)
-    return gather(there, _rows(encoder, there, cache), layers=("vectors",), missing=missing, on_track=on_track)
+    return gather(
+        there,
+        _rows(encoder, there, cache),
+        layers=("vectors",),
+        pooling="renormalised mean of window vectors; a last window is completed with the track's beginning",
+        missing=missing,
+        allow_missing=allow_missing,
+        on_track=on_track,
+    )
 
 
 def _rows(encoder: Encoder, tracks: Sequence[Track], cache: Path | None) -> Iterator[Row | str]:
@@ -110,15 +122,16 @@ def _rows(encoder: Encoder, tracks: Sequence[Track], cache: Path | None) -> Iter
         yield from map(_row, encoder.embed_tracks(tracks))
         return
     with closing(VectorCache(cache, encoder)) as vectors:
-        places = [vectors.find(track) for track in tracks]
-        fresh = encoder.embed_tracks([track for track, place in zip(tracks, places, strict=True) if place is None])
-        for track, place in zip(tracks, places, strict=True):
-            if place is not None:
-                yield _row(vectors.read(place), is_new=False)
+        keys = [_key(track) for track in tracks]  # before embedding: a file that changes meanwhile is not taken for it
+        known = [vectors.has(key) for key in keys]
+        fresh = encoder.embed_tracks([track for track, is_known in zip(tracks, known, strict=True) if not is_known])
+        for track, key, is_known in zip(tracks, keys, known, strict=True):
+            if is_known and (found := vectors.read(key)):
+                yield _row(found, is_new=False)
                 continue
-            outcome = next(fresh)
+            outcome = next(encoder.embed_tracks([track])) if is_known else next(fresh)
             if isinstance(outcome, EmbeddedFile):
-                vectors.keep(track, outcome)
+                vectors.keep(key, outcome)
             yield _row(outcome)
 
 
@@ -129,7 +142,12 @@ def _row(outcome: EmbeddedFile | FailedFile, *, is_new: bool = True) -> Row | st
     return Row(values=outcome.vector[None], windows=len(outcome.vectors), seconds=seconds, is_new=is_new)
 
 
-def _key(track: Track) -> tuple[bytes, str]:
-    """Absolute path, as bytes because not every name is text, and which part of the file."""
-    part = "" if not (track.member or track.start or track.end) else f"{track.member}|{track.start!r}|{track.end!r}"
-    return bytes(track.path.absolute()), part
+def _key(track: Track) -> _Key:
+    is_part = bool(track.member or track.start or track.end)
+    status = track.path.stat()
+    return _Key(
+        path=bytes(track.path.absolute()),
+        part=f"{track.member}|{track.start!r}|{track.end!r}" if is_part else "",
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+    )

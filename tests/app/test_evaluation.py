@@ -57,7 +57,7 @@ def test_mtt_prints_its_figures_and_writes_a_result_that_can_be_compared(run, mt
     assert content["versions"]["torch"]
     code, table, notes = run("eval", "compare", out, out)
     assert code == 0, notes
-    assert "clear: 0 is outside the interval" in table
+    assert "clear: 0 is outside its interval" in table
     assert "+0.0000" in table
 
 
@@ -116,8 +116,9 @@ def test_retrieval_of_ones_own_pairs(run, tmp_path):
     assert "R@10" in table
 
 
-@pytest.mark.parametrize("how", [["--shots", "1", "--draws", "2"], ["--layer", "1", "--clip-seconds", "2"]])
-def test_probes_of_a_manifest_by_vectors_and_by_layers(run, tmp_path, how):
+@pytest.fixture
+def drums(tmp_path) -> Path:
+    """A manifest of demo tracks, half of them for training, and whether they have drums."""
     manifest = tmp_path / "manifest.jsonl"
     lines = []
     for number, track in enumerate(demo_tracks(16)):
@@ -125,8 +126,13 @@ def test_probes_of_a_manifest_by_vectors_and_by_layers(run, tmp_path, how):
         has_drums = "drums" in track.tags
         lines.append(json.dumps({**fields, "tags": ["drums"] * has_drums, "absent": ["drums"] * (not has_drums)}))
     manifest.write_text("\n".join(lines))
+    return manifest
+
+
+@pytest.mark.parametrize("how", [["--shots", "1", "--draws", "2"], ["--layer", "1", "--clip-seconds", "2"]])
+def test_probes_of_a_manifest_by_vectors_and_by_layers(run, drums, tmp_path, how):
     out = tmp_path / "p.json"
-    code, table, notes = run("eval", "probe", manifest, *how, "--out", out)
+    code, table, notes = run("eval", "probe", drums, *how, "--out", out)
     assert code == 0, notes
     content = json.loads(out.read_text())
     assert (content["task"], content["probe"], content["test"]) == ("probe", "tags", 8)
@@ -136,12 +142,24 @@ def test_probes_of_a_manifest_by_vectors_and_by_layers(run, tmp_path, how):
     assert run("eval", "compare", out, out)[0] == 0
 
 
-def test_a_layer_that_is_not_there_and_a_set_without_its_tables_are_refused(run, tmp_path):
-    manifest = DEMO_LIBRARY / "manifest.jsonl"
-    code, _, notes = run("eval", "probe", manifest, "--layer", "99", "--clip-seconds", "2", "--no-cache")
-    assert (code, "has the hidden states 0 to" in notes) == (2, True)
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--layer", "99", "--clip-seconds", "2"], 2, "mulan-mini has the hidden states 0 to 4"),
+        (["--clip-seconds", "2"], 2, "--clip-seconds is for --layers"),
+        (["--draws", "2"], 2, "--draws: of which --shots?"),
+    ],
+)
+def test_a_probe_that_cannot_be_is_refused_before_anything_is_embedded(run, drums, arguments, code, message):
+    found, _, notes = run("eval", "probe", drums, *arguments)
+    assert (found, message in notes) == (code, True)
+
+
+def test_a_set_without_its_tables_or_without_a_training_part_is_refused(run):
     code, _, notes = run("eval", "probe", "gtzan")
     assert (code, "say --audio and --annotations" in notes) == (2, True)
+    code, _, notes = run("eval", "probe", DEMO_LIBRARY / "manifest.jsonl")
+    assert (code, "none of 0 training tracks tells its tags" in notes) == (1, True)
 
 
 def test_a_text_model_without_ears_is_judged_by_the_same_protocol_and_named_as_such(run, mtt, tmp_path):

@@ -1,8 +1,11 @@
 """Other people's models behind our protocol, on tiny random weights. Run: pytest tests/mulan/test_baselines.py"""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -20,10 +23,12 @@ from transformers.utils import logging
 from data.errors import CheckpointError, ConfigError, MulanError
 from data.manifest import Track
 from mulan import load_encoder
+from mulan.baselines import text_only as text_only_module
 from mulan.baselines.clap import load_clap
 from mulan.baselines.text_only import TextOnlyEncoder, describe
 from mulan.encoding import EmbeddedFile, FailedFile
 from mulan.runtime import choose_runtime
+from mulan.tokenizer import TruncatedTextWarning
 
 RATE = 48_000
 SAME = 0.99999  # cosine; float32 sums in another order
@@ -234,6 +239,32 @@ def test_what_is_no_clap_is_refused_on_one_line(claps, sentence_folder, tmp_path
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "file"),
+    [
+        ("clap", "model.safetensors"),
+        ("clap", "config.json"),
+        ("clap", "preprocessor_config.json"),
+        ("clap", "tokenizer.json"),
+        ("sentence-transformers", "model.safetensors"),
+        ("sentence-transformers", "modules.json"),
+        ("sentence-transformers", "1_Pooling/config.json"),
+        ("sentence-transformers", "tokenizer.json"),
+        ("open-clip", "open_clip_model.safetensors"),
+        ("open-clip", "open_clip_config.json"),
+    ],
+)
+def test_a_damaged_file_is_refused_on_one_line(claps, sentence_folder, open_clip_folder, tmp_path, kind, file):
+    folders = {"clap": claps[False][0], "sentence-transformers": sentence_folder, "open-clip": open_clip_folder}
+    copy = tmp_path / "copy"
+    shutil.copytree(folders[kind], copy)
+    content = (copy / file).read_bytes()
+    (copy / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=str(copy)) as caught:
+        load_encoder(f"{kind}:{copy}", device="cpu")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.fixture(params=["sentence-transformers", "open-clip"])
 def text_only(request, sentence_folder, open_clip_folder):
     folder = sentence_folder if request.param == "sentence-transformers" else open_clip_folder
@@ -272,12 +303,48 @@ def test_the_vector_of_a_file_is_that_of_what_is_written_about_it(text_only, tmp
     path = tmp_path / "Erik Satie" / "Album" / "01 slow piano.wav"
     path.parent.mkdir(parents=True)
     soundfile.write(path, np.zeros(2000), 1000)
-    good, gone = text_only.embed_files([path, tmp_path / "gone.wav"])
+    good, gone = text_only.embed_files([path, path.with_name("gone.wav")])
     assert isinstance(good, EmbeddedFile)
     assert good.spans.tolist() == [[0, 2]]
     assert np.abs(good.vector - text_only.encode_text(["slow piano, Album, Erik Satie"])[0]).max() < 1e-5
     assert isinstance(gone, FailedFile)
     assert "no such file" in gone.reason
+
+
+@pytest.mark.filterwarnings("default::mulan.tokenizer.TruncatedTextWarning")
+def test_a_text_or_file_name_over_the_limit_is_cut_with_a_warning(text_only, tmp_path):
+    limit = {"sentence-transformers": 24, "open-clip": 12}[text_only.name.removeprefix("file-names+").split(":")[0]]
+    longest, longer = ("piano " * (limit - excess) for excess in (2, 1))  # one token a word, one before, one after
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text_only.encode_text([longest])
+    message = f"{limit + 1} tokens; the model reads {limit}, its end is left out"
+    with pytest.warns(TruncatedTextWarning, match=f"text 1: {message}") as caught:
+        text_only.encode_text([longest, longer])
+    assert caught[0].filename == __file__
+    path = tmp_path / f"{' '.join('abcdefghijklmnopqrstuvwxyz')}.wav"
+    soundfile.write(path, np.zeros(2000), 1000)
+    with pytest.warns(TruncatedTextWarning, match=rf"{path}: \d+ tokens; the model reads {limit}, "):
+        assert isinstance(next(text_only.embed_files([path])), EmbeddedFile)
+
+
+def test_the_fingerprint_of_a_text_model_follows_the_rule_by_which_it_reads_names(text_only, monkeypatch):
+    monkeypatch.setattr(text_only_module, "DESCRIPTION_RULE", text_only_module.DESCRIPTION_RULE + 1)
+    assert load_encoder(text_only.name, device="cpu").fingerprint != text_only.fingerprint
+
+
+def test_a_file_is_described_alike_however_its_path_is_spelt(tmp_path, monkeypatch):
+    (tmp_path / "Erik Satie" / "Album").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "Erik Satie" / "Album")
+    spellings = [
+        "slow.wav",
+        "./slow.wav",
+        "../Album/slow.wav",
+        "../../Erik Satie/Album/slow.wav",
+        os.path.abspath("slow.wav"),
+    ]
+    found = [describe(Track(id="1", path=Path(spelling))) for spelling in spellings]
+    assert found == ["slow, Album, Erik Satie"] * len(spellings)
 
 
 def test_tags_come_first_then_words_of_the_path_each_said_once_and_no_numbers():

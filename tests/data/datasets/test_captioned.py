@@ -63,6 +63,18 @@ def test_anyones_pairs_need_a_path_and_a_caption(tmp_path):
     assert dataset.tracks[0].path == AUDIO / "a" / "b.flac"
 
 
+def test_one_path_written_in_two_ways_is_one_track(tmp_path):
+    table = write(tmp_path, "path,caption\n./d/x.mp3,Loud\nd/x.mp3,Fast\nd//../d/./x.mp3,Late\n")
+    assert captions_of(read_captions(table, AUDIO)) == {"d/x.mp3": ("Loud", "Fast", "Late")}
+    songs = write(tmp_path, SONGS.replace("117676,34/", "117676,./34/", 1))
+    assert list(captions_of(read_captions(songs, AUDIO))) == ["34/1004034.mp3", "74/1007274.mp3"]
+
+
+def test_a_table_saved_where_a_comma_is_the_decimal_point_is_read(tmp_path):
+    table = write(tmp_path, 'path;caption\na.mp3;"Loud, fast; short"\n')
+    assert captions_of(read_captions(table, AUDIO)) == {"a.mp3": ("Loud, fast; short",)}
+
+
 @pytest.mark.parametrize(
     ("text", "subset", "message"),
     [
@@ -72,7 +84,7 @@ def test_anyones_pairs_need_a_path_and_a_caption(tmp_path):
         ("path,caption\n", None, "pairs.csv: holds no captions"),
         ("path,caption\na.mp3,\n", None, "pairs.csv:2: caption is empty"),
         ("path,caption\n,words\n", None, "pairs.csv:2: path is empty"),
-        ("file,caption\na.mp3,x\n", None, "pairs.csv:1: found the columns file, caption; expected those of"),
+        ("file,caption\na.mp3,x\n", None, "pairs.csv:1: found 2 columns: file, caption; expected those of"),
         ("path,text\na.mp3,x\n", None, "pairs.csv:1: lacks the column 'caption'"),
         (CLIPS.replace(",30,40,/m/0155w", ",40,30,/m/0155w"), None, ":3: the clip is from 40 to 30 s"),
         (CLIPS.replace(",30,40,/m/0155w", ",x,40,/m/0155w"), None, ":3: start_s or end_s is no number"),

@@ -51,7 +51,7 @@ def test_the_smaller_copy_has_its_own_ending_and_the_same_hash(tables):
         (HEADING + ROWS["test"].replace("genre---rock", "rock"), r"-test.tsv:2: found the tag 'rock'; expected one"),
         (HEADING + "track_1\tartist_1\talbum_1\t1/1.mp3\n", r"-test.tsv:2: found 4 values; the header names 6"),
         (HEADING.replace("PATH", "FILE") + ROWS["test"], r"-test.tsv:1: lacks the column 'PATH'"),
-        ("MOOD\t" + HEADING + "sad\t" + ROWS["test"], r"-test.tsv:1: found the columns MOOD, TRACK_ID"),
+        ("MOOD\t" + HEADING + "sad\t" + ROWS["test"], r"-test.tsv:1: found 7 columns: MOOD, TRACK_ID"),
     ],
 )
 def test_a_damaged_table_is_refused_in_one_line(tables, table, message):

@@ -26,8 +26,9 @@ def write(path: Path, seconds: float) -> Path:
         (f"{ID}.wav", 10),
         (f"{ID}.wav", 11.5),  # cut at key frames, so a little long
         (f"[{ID}]-[30-40].wav", 10),
-        (f"{ID}_30.flac", 60),  # the name says that it has been cut
+        (f"[{ID}]-[30-40].wav", 15),  # at distant key frames: the name says that it has been cut
         (f"deep/er/{ID}_30_40.wav", 10),
+        (f"{ID}_30.flac", 10),
         (f"A title [{ID}].wav", 10),
     ],
 )
@@ -38,7 +39,16 @@ def test_a_clip_that_has_been_cut_is_used_from_its_beginning_to_its_end(tmp_path
     assert (found.id, found.captions) == (ID, ("Sad",))
 
 
-@pytest.mark.parametrize("name", [f"{ID}.wav", f"[{ID}].flac", f"A title [with 2] [{ID}].wav"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{ID}.wav",
+        f"[{ID}].flac",
+        f"A title [with 2] [{ID}].wav",
+        f"{ID}.f140.flac",  # the number of a format
+        f"{ID}_1080p_60.wav",
+    ],
+)
 def test_of_a_whole_video_the_clip_is_its_seconds(tmp_path, name):
     path = write(tmp_path / name, 60)
     (found,) = locate_clips([CLIP], tmp_path)

@@ -1,5 +1,6 @@
 """Results written, read and compared in pairs. Run: pytest tests/mulan/evaluation/test_compare.py."""
 
+import hashlib
 import json
 from dataclasses import asdict
 
@@ -62,7 +63,8 @@ def write(tmp_path, dataset, toy_encoder):
 
 def test_a_result_holds_its_figures_first_and_then_all_that_is_needed_to_trust_them(write):
     content = read_result(write("a.json"))
-    assert list(content)[:5] == ["task", "roc_auc", "roc_auc_ci95", "pr_auc", "pr_auc_ci95"]
+    assert list(content)[:4] == ["roc_auc", "roc_auc_ci95", "pr_auc", "pr_auc_ci95"]
+    assert content["task"] == "tagging"
     assert content["roc_auc"] == 1
     assert content["clips"] == {"used": 80, "missing": 0, "failed": 0, "broken": 0}
     assert content["per_tag"]["79"]["positives"] == 40
@@ -90,6 +92,26 @@ def test_a_clear_difference_is_told_from_one_that_chance_makes(write):
     assert clear["roc_auc"].ci95[0] < clear["roc_auc"].difference < clear["roc_auc"].ci95[1] < 0
     assert not any(row.is_clear for row in compare(exact, similar).differences)
     assert [row.figure for row in compare(exact, blurred).per_tag] == ["0", "79"]
+
+
+def test_what_else_differs_is_named(write):
+    first, second = write("a.json"), write("b.json")
+    content = json.loads(second.read_text()) | {"prompts": "song", "split": "another name for the same"}
+    second.write_text(json.dumps(content))
+    settings = compare(first, second).settings
+    assert settings == {"prompts": ("bare", "song"), "split": ("train", "another name for the same")}
+
+
+def test_results_whose_truths_differ_are_refused_even_if_their_hashes_do_not(write):
+    first, second = write("a.json"), write("b.json")
+    content = json.loads(second.read_text())
+    arrays = read_witness(second, content)
+    arrays["truth"] = 1 - arrays["truth"]
+    np.savez(second.with_suffix(".npz"), **arrays)
+    content["scores"]["sha256"] = hashlib.sha256(second.with_suffix(".npz").read_bytes()).hexdigest()
+    second.write_text(json.dumps(content))
+    with pytest.raises(ManifestError, match="other truths of the same tracks"):
+        compare(first, second)
 
 
 def test_pairing_makes_the_interval_narrower_than_the_two_apart(write):

@@ -5,8 +5,10 @@ Run: pytest tests/mulan/evaluation/test_doctor.py
 
 import hashlib
 import itertools
+import platform
 import zlib
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,10 @@ import torch
 
 from data.audio import resample
 from data.errors import CheckpointError
+from mulan.evaluation import libraries
 from mulan.evaluation.doctor import diagnose, examine, model_folder
 from mulan.evaluation.installation import check_device, check_files, check_libraries
+from mulan.evaluation.libraries import installed_libraries
 from mulan.evaluation.signals import HIGHEST_HERTZ, hostile_signals, music
 
 SHIPPED = Path(__file__).parents[3] / "mulan" / "pretrained"
@@ -216,6 +220,25 @@ def test_every_shipped_model_is_as_recorded():
 def test_torch_and_its_companions_must_be_one_set(torchaudio, torchvision, passed):
     installed = {"torch": "2.11.0+cu128", "torchaudio": torchaudio, "torchvision": torchvision}
     assert check_libraries(installed).passed is passed
+
+
+def test_a_library_that_is_not_there_is_said_to_be_so_and_breaks_no_set(monkeypatch):
+    monkeypatch.setattr(libraries, "LIBRARIES", ("torch", "no-such-library", "torchvision"))
+    found = installed_libraries() | {"torchvision": "not installed"}
+    expected = {"torch": torch.__version__.partition("+")[0], "no-such-library": "not installed"}
+    assert list(found) == ["python", "torch", "no-such-library", "torchvision"]
+    assert {name: found[name].partition("+")[0] for name in expected} == expected
+    check = check_libraries(found)
+    assert check.passed is True
+    assert check.found == f"torch {found['torch']}"
+
+
+def test_the_versions_are_those_of_python_ourselves_and_what_decodes_computes_and_judges():
+    found = installed_libraries()
+    assert found["python"] == platform.python_version()
+    asked = ("mulan-retrieval", "torch", "transformers", "open_clip_torch", "scikit-learn", "av", "soxr", "tinytag")
+    assert {name: found[name] for name in asked} == {name: version(name) for name in asked}
+    assert {found["faiss-gpu"], found["faiss-cpu"]} > {"not installed"}  # one of the two
 
 
 def test_a_tiny_models_bfloat16_is_compared_with_its_float32(tiny_checkpoint):

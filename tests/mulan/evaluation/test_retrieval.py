@@ -57,6 +57,18 @@ def test_both_directions_equal_a_brute_force_ranking(dataset, toy_encoder):
     assert (figures.audio_to_text.queries, figures.audio_to_text.items) == (60, len(owner))
 
 
+def test_a_model_that_has_the_padded_batch_is_ranked_by_it_too(dataset, toy_encoder):
+    assert evaluate_retrieval(toy_encoder, dataset).figures.padded_batch is None
+    turned = type(toy_encoder)()
+    turned.text_regimes = ("alone", "padded-batch")
+    turned.encode_text = lambda texts, *, regime="alone": (
+        toy_encoder.encode_text(texts) * (-1 if regime == "padded-batch" else 1)
+    )
+    figures = evaluate_retrieval(turned, dataset).figures
+    assert figures.text_to_audio.median_rank < 10
+    assert figures.padded_batch.text_to_audio.median_rank > 50
+
+
 def test_a_model_with_one_vector_for_all_is_last_not_first(dataset, toy_encoder):
     toy_encoder.encode_text = lambda texts, *, regime="alone": np.tile([[1, 0]], (len(texts), 1)).astype(np.float32)
     toy_encoder.embed_tracks = lambda tracks: (

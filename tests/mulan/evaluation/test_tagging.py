@@ -75,9 +75,18 @@ def test_tags_without_positives_are_reported_and_in_no_average(mtt, tones):
 def test_a_truncated_file_is_used_as_far_as_it_goes_and_an_unreadable_one_counted_as_failed(mtt, tones):
     unreadable = mtt.tracks[-1].path
     unreadable.write_bytes(b"<html>404</html>")
-    record = evaluate_tagging(tones, mtt).record
+    with pytest.raises(ManifestError, match="1 of 5 files cannot be used"):
+        evaluate_tagging(tones, mtt)
+    record = evaluate_tagging(tones, mtt, allow_missing=True).record
     assert (record.clips.used, record.clips.missing, record.clips.failed) == (4, 0, 1)
     assert record.failed[0][0] == str(unreadable)
+
+
+def test_a_file_that_was_cut_short_is_used_and_named(mtt, tones):
+    path = mtt.tracks[2].path
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
+    record = evaluate_tagging(tones, mtt).record
+    assert (record.clips.used, record.short) == (5, ("e/two-0-29.mp3",))
 
 
 def test_missing_files_are_counted_where_they_are_allowed(mtt, tones):
@@ -110,6 +119,13 @@ def test_other_prompts_and_the_padded_batch_are_told_apart(mtt, tones):
     # At 25 degrees, drums are nearest to two (33), then one (21): a positive falls behind. 4 of 6 pairs in order.
     assert rows["bare", "padded-batch"] < figures.roc_auc
     assert figures.texts["piano"] == ("piano",)
+    assert figures.prompt_sets["very"]["templates"] == ("very {}",)
+    assert all(row.roc_auc_ci95[0] <= row.roc_auc <= row.roc_auc_ci95[1] for row in figures.sensitivity)
+
+
+def test_texts_for_what_is_no_label_are_warned_of(mtt, tones):
+    with pytest.warns(UserWarning, match="prompts 'mine': 'guitarr': no label of this set"):
+        evaluate_tagging(tones, mtt, prompts={"mine": PromptSet(texts={"guitarr": ("a guitar",)})})
 
 
 def test_a_second_run_with_other_prompts_embeds_nothing(mtt, tones, tmp_path):

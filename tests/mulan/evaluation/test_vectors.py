@@ -27,7 +27,7 @@ def test_rows_are_the_encoders_vectors_in_the_order_of_the_tracks(toy_encoder, t
     found = embed_set(toy_encoder, tracks)
     assert found.vectors == pytest.approx(toy_encoder.encode_files([track.path for track in tracks]))
     assert [track.id for track in found.tracks] == ["0", "1", "2", "3", "4"]
-    assert (found.windows, found.embedded, found.audio_seconds) == (15, 5, 15.0)
+    assert (found.windows, found.embedded, found.lengths.tolist()) == (15, 5, [1, 2, 3, 4, 5])
 
 
 def test_a_second_run_embeds_only_what_is_new_or_has_changed_and_gives_the_same(
@@ -38,7 +38,7 @@ def test_a_second_run_embeds_only_what_is_new_or_has_changed_and_gives_the_same(
     toy_encoder.embedded.clear()
     second = embed_set(toy_encoder, tracks, cache=tmp_path / "cache")
     assert toy_encoder.embedded == [tracks[1].path, tracks[4].path]
-    assert (second.embedded, second.audio_seconds) == (2, 6.0)
+    assert second.embedded == 2
     assert (second.vectors[[0, 2, 3]] == first.vectors[[0, 2, 3]]).all()
     assert second.vectors[1] == pytest.approx([np.cos(np.deg2rad(70)), np.sin(np.deg2rad(70))], abs=1e-6)
 
@@ -76,7 +76,9 @@ def test_bad_files_are_counted_with_their_reason_and_tried_again(toy_encoder, tr
     bad = tmp_path / "bad.wav"
     bad.write_text("no music")
     for _ in range(2):
-        found = embed_set(toy_encoder, [Track(id="bad", path=bad), *tracks], cache=tmp_path / "cache")
+        found = embed_set(
+            toy_encoder, [Track(id="bad", path=bad), *tracks], cache=tmp_path / "cache", allow_missing=True
+        )
         ((path, reason),) = found.failed
         assert path == str(bad)
         assert reason.startswith("not a wav file")
@@ -85,12 +87,51 @@ def test_bad_files_are_counted_with_their_reason_and_tried_again(toy_encoder, tr
         embed_set(toy_encoder, [Track(id="bad", path=bad)])
 
 
+def test_more_than_one_in_a_hundred_unreadable_is_refused_unless_allowed(toy_encoder, tracks, tmp_path):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(bytes(1000))
+    message = r"^1 of 6 files cannot be used, 0 more are missing; the first: .*bad\.wav: not a wav .* --allow-missing$"
+    with pytest.raises(ManifestError, match=message):
+        embed_set(toy_encoder, [*tracks, Track(id="bad", path=bad)])
+
+
+def test_tracks_under_half_of_the_median_length_are_named(toy_encoder, tracks):
+    assert embed_set(toy_encoder, tracks).short == ("0",)  # of 1 to 5 s
+
+
+def test_two_evaluations_at_once_neither_wait_for_nor_disturb_each_other(toy_encoder, tracks, tmp_path):
+    def embed_with_another_between(chosen):
+        for found in type(toy_encoder).embed_tracks(toy_encoder, chosen):
+            embed_set(type(toy_encoder)(), tracks, cache=tmp_path / "cache")  # writes the very same rows
+            yield found
+
+    expected = embed_set(toy_encoder, tracks).vectors
+    toy_encoder.embed_tracks = embed_with_another_between
+    assert (embed_set(toy_encoder, tracks, cache=tmp_path / "cache").vectors == expected).all()
+
+
+def test_a_row_that_another_process_has_replaced_meanwhile_is_embedded_again(
+    toy_encoder, tracks, tmp_path, write_track, monkeypatch
+):
+    embed_set(toy_encoder, tracks[1:], cache=tmp_path / "cache")
+    expected = embed_set(toy_encoder, tracks).vectors
+
+    def replace_then_embed(chosen):
+        monkeypatch.undo()
+        write_track(tracks[3].path, 30, 30, 30, 30, 30)  # longer, so that the key is another
+        embed_set(type(toy_encoder)(), tracks, cache=tmp_path / "cache")
+        yield from type(toy_encoder).embed_tracks(toy_encoder, chosen)
+
+    monkeypatch.setattr(toy_encoder, "embed_tracks", replace_then_embed)
+    assert embed_set(toy_encoder, tracks, cache=tmp_path / "cache").vectors == pytest.approx(expected)
+
+
 def test_more_than_one_in_a_hundred_missing_is_refused_unless_allowed(toy_encoder, tmp_path, write_track):
     path = write_track(tmp_path / "0.wav", 10)
     there = [Track(id=str(number), path=path) for number in range(198)]
     gone = [Track(id=f"gone{number}", path=tmp_path / "gone.wav") for number in range(3)]
     assert embed_set(toy_encoder, there + gone[:2]).missing == ("gone0", "gone1")
-    message = r"^3 of 201 files are missing, the first is .*gone\.wav; at most 1% may be: .* --allow-missing$"
+    message = r"^3 of 201 files are missing, the first is .*gone\.wav; at most 1% may be, as .* --allow-missing$"
     with pytest.raises(ManifestError, match=message):
         embed_set(toy_encoder, there + gone)
     assert len(embed_set(toy_encoder, there + gone, allow_missing=True).missing) == 3

@@ -1,0 +1,148 @@
+"""How evaluations are shown in a terminal: what was left out, details, and last the figures that count."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from app.console import results, span, table_of
+
+FEW = 10
+"""Positives of a tag below which its figures, and even their interval, say little."""
+
+_COUNTS = ("positives", "negatives", "tracks")  # among a label's figures
+_RETRIEVAL = {"r_at_1": "R@1", "r_at_5": "R@5", "r_at_10": "R@10", "map_at_10": "mAP@10", "mrr": "MRR"}
+
+
+def print_tagging(result: Any) -> None:
+    """Per-tag figures, what other prompts give, then the averages with their intervals."""
+    figures = result.figures
+    table = table_of("tag", "ROC-AUC", "95 %", "PR-AUC", "95 %", "with", "without")
+    for tag, scores in figures.per_tag.items():
+        few = "*" if scores.positives < FEW else ""
+        cells = (*_with_interval(scores, "roc_auc"), *_with_interval(scores, "pr_auc"))
+        table.add_row(Text(tag + few), *cells, f"{scores.positives:,}", f"{scores.negatives:,}")
+    results.print(table)
+    if any(scores.positives < FEW for scores in figures.per_tag.values()):
+        results.print(f"* fewer than {FEW} tracks have it: its figures, and even their intervals, say little")
+    if figures.unscored_tags:
+        words = ", ".join(figures.unscored_tags)
+        results.print(Text(f"without positives or without negatives, so in no average: {words}"))
+    shown = ["roc_auc", "pr_auc", *(["accuracy"] if figures.accuracy is not None else [])]
+    names = {"roc_auc": "macro ROC-AUC", "pr_auc": "macro PR-AUC", "accuracy": "accuracy"}
+    if len(figures.sensitivity) > 1:
+        headings = itertools.chain.from_iterable((names[name], "95 %") for name in shown)
+        table = table_of("prompts", "texts", *headings)
+        for row in figures.sensitivity:
+            values = itertools.chain.from_iterable(_with_interval(row, name) for name in shown)
+            table.add_row(Text(row.prompts), row.text_regime, *values)
+        results.print()
+        results.print(table)
+    results.print()
+    for name in shown:
+        value, interval = _with_interval(figures, name)
+        results.print(f"{names[name]} {value} (95 % {interval})", style="bold")
+    _print_record(result.record, f"{len(figures.per_tag)} tags, prompts: {figures.prompts}, each text alone")
+
+
+def print_retrieval(result: Any) -> None:
+    """Both directions, a row for each figure; those of the padded batch below, where there are any."""
+    padded = result.figures.padded_batch
+    for heading, figures in (("each text alone", result.figures), ("in one padded batch, as released", padded)):
+        if figures is None:
+            continue
+        ways = (figures.text_to_audio, figures.audio_to_text)
+        table = table_of(heading, "text to audio", "95 %", "audio to text", "95 %")
+        for key, name in _RETRIEVAL.items():
+            cells = ((f"{getattr(way, key):.4f}", span(way.ci95[key], digits=4)) for way in ways)
+            table.add_row(name, *itertools.chain.from_iterable(cells))
+        cells = ((f"{way.median_rank:g}", span(way.ci95["median_rank"], digits=1)) for way in ways)
+        table.add_row("median rank", *itertools.chain.from_iterable(cells))
+        results.print(table)
+    forward = result.figures.text_to_audio
+    results.print(
+        "higher is better, but for the median rank, whose best is 1; among equal scores the right one is last"
+    )
+    _print_record(result.record, f"{forward.queries:,} captions of {forward.items:,} tracks")
+
+
+def print_probe(result: Any, record: Any) -> None:
+    """Figures of each label, if there are any, then those of the whole."""
+    if result.per_label:
+        names = list(next(iter(result.per_label.values())))
+        table = table_of("label", *names)
+        for label, figures in result.per_label.items():
+            cells = (f"{figures[name]:{',.0f' if name in _COUNTS else '.3f'}}" for name in names)
+            table.add_row(Text(label), *cells)
+        results.print(table)
+    if result.unscored:
+        results.print(Text(f"with too few examples, so in no average: {', '.join(result.unscored)}"))
+    spread = {name: f" ± {deviation:.3f}" for name, deviation in result.deviations.items()}
+    shown = ", ".join(f"{name} {value:.3f}{spread.get(name, '')}" for name, value in result.figures.items())
+    results.print(Text(f"{result.task}: {shown}; 95 % of {result.main} {span(result.ci95)}"))
+    given = "all labels" if result.shots is None else f"{result.shots} shots, {result.draws} draws"
+    counts = f"{result.train:,} training, {result.valid:,} validation, {result.test:,} test tracks"
+    _print_record(record, f"{counts}; {given}; layer {result.layer}, C {result.strength:g}")
+
+
+def print_comparison(comparison: Any) -> None:
+    """Differences with their intervals; those that chance alone does not explain are marked."""
+    for heading, differences in (("ROC-AUC of a tag", comparison.per_tag), ("", comparison.differences)):
+        if differences:
+            table = table_of(heading, "first", "second", "difference", "95 %", "")
+            for row in differences:
+                values = (f"{row.first:.4f}", f"{row.second:.4f}", f"{row.difference:+.4f}")
+                table.add_row(Text(row.figure), *values, span(row.ci95, digits=4), "clear" if row.is_clear else "")
+            results.print(table)
+            results.print()
+    results.print(Text(f"first:  {comparison.first}\nsecond: {comparison.second}"))
+    for name, (first, second) in comparison.settings.items():
+        results.print(Text(f"they differ in {name}: {_shown(first)} and {_shown(second)}"))
+    results.print(Text(f"{comparison.dataset}, {comparison.tracks:,} tracks that both used"))
+    results.print("difference: second minus first. clear: 0 is outside its interval, so chance is an unlikely reason")
+
+
+def print_checks(checks: Sequence[Any]) -> None:
+    """What a model was examined for, in green and red; a remedy only where one is needed."""
+    verdicts = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("-", "dim")}
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "check", "found", "allowed", "remedy"):
+        table.add_column(heading, overflow="fold")
+    for check in checks:
+        cells = (check.name, check.found, check.allowed, check.remedy if check.passed is False else "")
+        table.add_row(Text(*verdicts[check.passed]), *map(Text, cells))
+    results.print(table)
+
+
+def print_counts(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Words and whole numbers in columns; "?" where one is not known."""
+    table = table_of(*headings)
+    for row in rows:
+        cells = ("?" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row)
+        table.add_row(*map(Text, cells))
+    results.print(table)
+
+
+def _print_record(record: Any, what: str) -> None:
+    counts = record.clips
+    left_out = {"missing": counts.missing, "unreadable": counts.failed, "known to be broken": counts.broken}
+    rest = "".join(f", {count:,} {why}" for why, count in left_out.items() if count)
+    results.print(Text(f"{record.dataset} ({record.split}): {counts.used:,} tracks used{rest}; {what}"))
+    if record.short:
+        results.print(
+            Text(f"{len(record.short):,} tracks are shorter than half of the median, the first {record.short[0]}")
+        )
+    speed = "vectors from before" if record.tracks_per_second is None else f"{record.tracks_per_second:g} tracks/s"
+    results.print(Text(f"{record.model} ({record.fingerprint[:8]}), {record.precision} on {record.device}; {speed}"))
+
+
+def _with_interval(figures: Any, name: str) -> tuple[str, str]:
+    return f"{getattr(figures, name):.3f}", span(getattr(figures, f"{name}_ci95"))
+
+
+def _shown(setting: Any) -> str:
+    if isinstance(setting, Mapping):
+        return ", ".join(f"{count:,} {name}" for name, count in setting.items() if count)
+    return "none" if setting is None else str(setting)
