@@ -8,12 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from app.console import results, span, table_of
+from app.report_terms import RETRIEVAL
 
 FEW = 10
 """Positives of a tag below which its figures, and even their interval, say little."""
 
 _COUNTS = ("positives", "negatives", "tracks")  # among a label's figures
-_RETRIEVAL = {"r_at_1": "R@1", "r_at_5": "R@5", "r_at_10": "R@10", "map_at_10": "mAP@10", "mrr": "MRR"}
 
 
 def print_tagging(result: Any) -> None:
@@ -55,7 +55,7 @@ def print_retrieval(result: Any) -> None:
             continue
         ways = (figures.text_to_audio, figures.audio_to_text)
         table = table_of(heading, "text to audio", "95 %", "audio to text", "95 %")
-        for key, name in _RETRIEVAL.items():
+        for key, name in RETRIEVAL.items():
             cells = ((f"{getattr(way, key):.4f}", span(way.ci95[key], digits=4)) for way in ways)
             table.add_row(name, *itertools.chain.from_iterable(cells))
         cells = ((f"{way.median_rank:g}", span(way.ci95["median_rank"], digits=1)) for way in ways)

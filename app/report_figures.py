@@ -18,8 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from app.console import span
 from app.report_tables import FEW_NOTE, Result, Table, count_of, has_few, main_tables, remarks, tags_of, title_of
-from app.report_terms import DIRECTIONS, RETRIEVAL, TAGGING, span
+from app.report_terms import DIRECTIONS, RETRIEVAL, TAGGING
 
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart; most results side by side.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.console import span
 from app.published import PUBLISHED, why_apart
-from app.report_terms import DIRECTIONS, RETRIEVAL, TAGGING, span
+from app.report_terms import DIRECTIONS, RETRIEVAL, TAGGING
 from data.datasets.magnatagatune import NAME as MTT
 
 _MOST_LEFT_OUT = 200  # tracks that are named; a set may lack thousands
@@ -126,7 +127,7 @@ def _retrieval_averages(results: Sequence[Result]) -> Table:
     for direction, said in DIRECTIONS.items():
         ways = [getattr(result.figures, direction) for result in results]
         rows += [(said, heading, *(_with_span(way, name) for way in ways)) for name, heading in RETRIEVAL.items()]
-        cells = (f"{way.median_rank:g} ({span(way.ci95['median_rank'], 1)})" for way in ways)
+        cells = (f"{way.median_rank:g} ({span(way.ci95['median_rank'], digits=1)})" for way in ways)
         rows.append((said, "median rank", *cells))
     figures = results[0].figures
     return Table(
@@ -141,7 +142,7 @@ def _retrieval_averages(results: Sequence[Result]) -> Table:
 
 
 def _with_span(way: Any, name: str) -> str:
-    return f"{getattr(way, name):.4f} ({span(way.ci95[name], 4)})"
+    return f"{getattr(way, name):.4f} ({span(way.ci95[name], digits=4)})"
 
 
 def _padded_batch(results: Sequence[Result]) -> Table:
@@ -192,12 +193,16 @@ def _sensitivity(results: Sequence[Result]) -> Table:
         names["accuracy"] = "accuracy"
     return Table(
         title="What other prompts give",
-        headings=("prompts", "texts", "model", *names.values()),
+        headings=("prompts", "texts", "model", *(heading for name in names.values() for heading in (name, "95 %"))),
         rows=tuple(
-            (row.prompts, _REGIMES[row.text_regime], model, *(f"{getattr(row, name):.3f}" for name in names))
+            (row.prompts, _REGIMES[row.text_regime], model, *(cell for name in names for cell in _with_ci95(row, name)))
             for row, model in rows
         ),
     )
+
+
+def _with_ci95(row: Any, name: str) -> tuple[str, str]:
+    return f"{getattr(row, name):.3f}", span(getattr(row, f"{name}_ci95"))
 
 
 def _clips(results: Sequence[Result]) -> Table:

@@ -1,4 +1,4 @@
-"""How figures are called and written, the same in tables and pictures, and beside what others have published."""
+"""How figures are called, the same in tables and pictures, and beside what others have published."""
 
 from collections.abc import Mapping
 
@@ -11,8 +11,3 @@ RETRIEVAL: Mapping[str, str] = {
     "mrr": "MRR",
 }
 DIRECTIONS: Mapping[str, str] = {"text_to_audio": "text to audio", "audio_to_text": "audio to text"}
-
-
-def span(ends: tuple[float, float], digits: int = 3) -> str:
-    """An interval: 0.412–0.498."""
-    return f"{ends[0]:.{digits}f}–{ends[1]:.{digits}f}"
