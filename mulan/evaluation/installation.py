@@ -97,7 +97,8 @@ def check_libraries(installed: Mapping[str, str]) -> Check:
     return Check(
         name="libraries",
         passed=not misfits,
-        found="; ".join(misfits) or ", ".join(f"{name} {installed[name]}" for name in ("torch", *wanted) if name in installed),
+        found="; ".join(misfits)
+        or ", ".join(f"{name} {installed[name]}" for name in ("torch", *wanted) if name in installed),
         allowed="torch, torchaudio and torchvision of one set and build",
         remedy="install the three together, from one place; other sets break at import",
     )
