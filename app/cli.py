@@ -224,6 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.note(f"mulan: {error.filename or 'input or output'}: {error.strerror or error}")
         return 1
     except (typer.Abort, KeyboardInterrupt):
+        console.note("mulan: interrupted")
         return 130
     except typer.TyperException as error:
         if message := error.format_message().strip():  # a bare `mulan` has printed its help instead

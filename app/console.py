@@ -49,15 +49,20 @@ def summarise_skipped(skipped: int, total: int) -> None:
 
 @contextmanager
 def progress(verb: str, *, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr with count, rate and time left; silent when stderr is no terminal."""
+    """A bar on stderr with count, rate and time left; where stderr is no terminal, a line every minute."""
     with _bar(TimeRemainingColumn()) as bar:
         task = bar.add_task(verb, total=total, rate="")
         started = time.monotonic()
+        next_line = SECONDS_PER_LINE
 
         def advance(steps: int) -> None:
+            nonlocal next_line
             bar.advance(task, steps)
-            done = bar.tasks[0].completed
-            bar.update(task, rate=f"{done / max(time.monotonic() - started, 1e-9):.1f}/s")
+            done, elapsed = bar.tasks[0].completed, max(time.monotonic() - started, 1e-9)
+            bar.update(task, rate=f"{done / elapsed:.1f}/s")
+            if bar.disable and elapsed >= next_line:
+                note(f"{verb}: {done:,.0f} of {total:,}, {done / elapsed:.1f}/s")
+                next_line = elapsed + SECONDS_PER_LINE
 
         yield advance
 

@@ -58,6 +58,7 @@ def check(
     """
     from data.datasets.opening import DatasetOptions, open_dataset
     from data.datasets.sources import check_dataset
+    from data.files import remedy_of_missing
 
     options = DatasetOptions(
         audio=audio,
@@ -70,6 +71,12 @@ def check(
     )
     dataset = open_dataset(name, options)
     report = check_dataset(dataset)
+    if not any(part.present for part in report.parts):
+        first = dataset.tracks[0].path
+        raise ManifestError(
+            f"{audio}: holds none of {len(dataset.tracks):,} tracks; first looked for {first};"
+            f" {remedy_of_missing(first)}"
+        )
     print_report(report)
     console.note(f"hash of the test part, as results record it: {dataset.part('heldout').sha256}")
     if report.lacking:

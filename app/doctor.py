@@ -28,9 +28,9 @@ def doctor(
         checks.append(check)
         if as_json:
             print(json.dumps(asdict(check), ensure_ascii=False), flush=True)
+        else:
+            figures.print_check(check)
     failed = [check for check in checks if check.passed is False]
-    if not as_json:
-        figures.print_checks(checks)
     verdict = f"{len(failed)} of {len(checks)} checks failed" if failed else "no check failed"
     console.note(f"{model}: {verdict}, {time.perf_counter() - started:.1f} s")
     if failed:

@@ -250,7 +250,10 @@ def _evaluate(
     no_cache: bool,
 ) -> Any:
     """Run a zero-shot evaluation with progress, and settle it."""
+    from mulan.evaluation.embeddings import present
+
     _check_out(out)
+    present(dataset.tracks, allow_missing=allow_missing)  # a wrong folder shows before a model is fetched
     encoder = load()
     with console.progress("embedding", total=len(dataset.tracks)) as advance:
         result = evaluate(

@@ -4,15 +4,18 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from app.console import results, span, table_of
-from app.report_terms import RETRIEVAL
+from app.published import PUBLISHED, why_apart
+from app.report_terms import RETRIEVAL, TAGGING
+
+_CHANCE = {"roc_auc": ", 1 is best, 0.5 is chance"}
 
 FEW = 10
 """Positives of a tag below which its figures, and even their interval, say little."""
 
+_CHECK_WIDTH = 30
 _COUNTS = ("positives", "negatives", "tracks")  # among a label's figures
 
 
@@ -40,10 +43,15 @@ def print_tagging(result: Any) -> None:
             table.add_row(Text(row.prompts), row.text_regime, *values)
         results.print()
         results.print(table)
+        if len(result.figures.prompt_sets) > 1:
+            results.print(
+                "the first set counts: to choose the best on the tracks that are judged would be to train on them"
+            )
     results.print()
     for name in shown:
         value, interval = _with_interval(figures, name)
-        results.print(f"{names[name]} {value} (95 % {interval})", style="bold")
+        results.print(f"{names[name]} {value} (95 % {interval}){_CHANCE.get(name, '')}", style="bold")
+    _print_apart(result)
     _print_record(result.record, f"{len(figures.per_tag)} tags, prompts: {figures.prompts}, each text alone")
 
 
@@ -65,6 +73,7 @@ def print_retrieval(result: Any) -> None:
     results.print(
         "higher is better, but for the median rank, whose best is 1; among equal scores the right one is last"
     )
+    _print_apart(result)
     _print_record(result.record, f"{forward.queries:,} captions of {forward.items:,} tracks")
 
 
@@ -72,7 +81,7 @@ def print_probe(result: Any, record: Any) -> None:
     """Figures of each label, if there are any, then those of the whole."""
     if result.per_label:
         names = list(next(iter(result.per_label.values())))
-        table = table_of("label", *names)
+        table = table_of("label", *(TAGGING.get(name, name) for name in names))
         for label, figures in result.per_label.items():
             cells = (f"{figures[name]:{',.0f' if name in _COUNTS else '.3f'}}" for name in names)
             table.add_row(Text(label), *cells)
@@ -80,8 +89,10 @@ def print_probe(result: Any, record: Any) -> None:
     if result.unscored:
         results.print(Text(f"with too few examples, so in no average: {', '.join(result.unscored)}"))
     spread = {name: f" ± {deviation:.3f}" for name, deviation in result.deviations.items()}
-    shown = ", ".join(f"{name} {value:.3f}{spread.get(name, '')}" for name, value in result.figures.items())
-    results.print(Text(f"{result.task}: {shown}; 95 % of {result.main} {span(result.ci95)}"))
+    shown = ", ".join(
+        f"{TAGGING.get(name, name)} {value:.3f}{spread.get(name, '')}" for name, value in result.figures.items()
+    )
+    results.print(Text(f"{result.task}: {shown}; 95 % of {TAGGING.get(result.main, result.main)} {span(result.ci95)}"))
     given = "all labels" if result.shots is None else f"{result.shots} shots, {result.draws} draws"
     counts = f"{result.train:,} training, {result.valid:,} validation, {result.test:,} test tracks"
     _print_record(record, f"{counts}; {given}; layer {result.layer}, C {result.strength:g}")
@@ -102,18 +113,18 @@ def print_comparison(comparison: Any) -> None:
         results.print(Text(f"they differ in {name}: {_shown(first)} and {_shown(second)}"))
     results.print(Text(f"{comparison.dataset}, {comparison.tracks:,} tracks that both used"))
     results.print("difference: second minus first. clear: 0 is outside its interval, so chance is an unlikely reason")
+    clear = [row for row in comparison.differences if row.is_clear]
+    verdict = ", ".join(f"{row.figure} {row.difference:+.4f}" for row in clear) or "no clear difference"
+    results.print(Text(f"second against first: {verdict}"), style="bold")
 
 
-def print_checks(checks: Sequence[Any]) -> None:
-    """What a model was examined for, in green and red; a remedy only where one is needed."""
-    verdicts = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("-", "dim")}
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "check", "found", "allowed", "remedy"):
-        table.add_column(heading, overflow="fold")
-    for check in checks:
-        cells = (check.name, check.found, check.allowed, check.remedy if check.passed is False else "")
-        table.add_row(Text(*verdicts[check.passed]), *map(Text, cells))
-    results.print(table)
+def print_check(check: Any) -> None:
+    """A row of the doctor's table, as soon as it is known: green or red, and a remedy only where one is needed."""
+    word, style = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("-", "dim")}[check.passed]
+    name = f"{check.name:<{_CHECK_WIDTH}}"
+    results.print(Text.assemble((f"{word:<6}", style), (name, "bold"), check.found, (f"  ({check.allowed})", "dim")))
+    if check.passed is False:
+        results.print(Text(f"{'':6}{'':{_CHECK_WIDTH}}{check.remedy}", "red"))
 
 
 def print_counts(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -123,6 +134,12 @@ def print_counts(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> N
         cells = ("?" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row)
         table.add_row(*map(Text, cells))
     results.print(table)
+
+
+def _print_apart(result: Any) -> None:
+    """Say so where a figure of a published set must not be read as one of the whole set."""
+    if result.record.dataset in PUBLISHED and (reason := why_apart(result.figures, result.record)):
+        results.print(Text(reason))
 
 
 def _print_record(record: Any, what: str) -> None:

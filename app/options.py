@@ -31,6 +31,7 @@ def load_model(model: str, device: str, precision: Precision) -> Any:
     from app.service import is_non_commercial
     from mulan import load_encoder
 
+    console.note(f"loading {model}")
     encoder = load_encoder(model, device=device, precision=precision.value)
     console.note(f"{model} on {encoder.runtime.device} in {encoder.precision}: {encoder.runtime.reason}")
     if is_non_commercial(encoder.licence):

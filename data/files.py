@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then put into it in one step."""
+"""Files that are whole or not there: written beside their place, then put into it in one step; and files not found."""
 
 import os
 from collections.abc import Iterator
@@ -23,3 +23,22 @@ def written_aside(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def remedy_of_missing(path: Path) -> str:
+    """What to say of an audio file that is not there: where it would be if one folder were left out or put in."""
+    found = _nearby(path)
+    return f"there is {found}: was another folder meant?" if found else "check the folder of the audio"
+
+
+def _nearby(path: Path) -> Path | None:
+    """The file that a missing path would lead to if one folder were left out of it, or put in."""
+    parents = path.parents
+    for depth in range(len(parents) - 1):
+        rest = path.relative_to(parents[depth])
+        if (found := parents[depth + 1] / rest).is_file():
+            return found
+        if parents[depth].is_dir():
+            inner = (folder / rest for folder in sorted(parents[depth].iterdir()) if folder.is_dir())
+            return next((found for found in inner if found.is_file()), None)
+    return None

@@ -1,5 +1,6 @@
 """One way to open any published set by its name."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,9 @@ def open_dataset(name: str, options: DatasetOptions) -> Dataset:
         ManifestError: its tables are missing or malformed.
     """
     if name not in _READERS:
-        raise ConfigError(f"dataset is {name!r}; known are {', '.join(_READERS)}")
+        nearest = difflib.get_close_matches(name.lower(), _READERS, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise ConfigError(f"dataset is {name!r}; known are {', '.join(_READERS)}{hint}")
     reader, known = _READERS[name]
     for option in ("split", "clip_info", "merge_synonyms", "suffix", "training"):
         if getattr(options, option) and option not in known:

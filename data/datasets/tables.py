@@ -86,7 +86,8 @@ def read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
+        remedy = "; give the file in it" if path.is_dir() else ""
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}{remedy}") from error
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8, or get it again") from error
 

@@ -61,10 +61,11 @@ def compare(first: Path, second: Path) -> Comparison:
         ManifestError: a file is no result, its scores are gone, or the two judge by different sets or truths.
     """
     results = [read_result(path) for path in (first, second)]
-    for key, noun in (("task", "tasks"), ("dataset", "sets"), ("split_sha256", "truths")):
+    for key, noun in (("task", "tasks"), ("dataset", "sets"), ("split_sha256", "tracks or truths")):
         if results[0][key] != results[1][key]:
-            found = f"{results[0][key]} and {results[1][key]}"
-            raise ManifestError(f"{first}, {second}: are of different {noun} ({found}) and cannot be compared")
+            found = " and ".join(_named(result, key) for result in results)
+            remedy = "cannot be compared; if they should be of the same, evaluate the older one again"
+            raise ManifestError(f"{first}, {second}: are of different {noun} ({found}) and {remedy}")
     witnesses = [read_witness(path, result) for path, result in zip((first, second), results, strict=True)]
     build = {"tagging": _compare_tagging, "retrieval": _compare_retrieval, "probe": _compare_probes}[results[0]["task"]]
     tracks, differences, per_tag = build(witnesses[0], witnesses[1])
@@ -169,6 +170,10 @@ def _difference(figure: str, first: np.ndarray, second: np.ndarray) -> Differenc
         difference=float(second[0] - first[0]),
         ci95=interval((second - first)[1:]),
     )
+
+
+def _named(result: Mapping[str, Any], key: str) -> str:
+    return f"{result['split']} {result[key][:8]}…" if key == "split_sha256" else str(result[key])
 
 
 def _title(result: Mapping[str, Any]) -> str:

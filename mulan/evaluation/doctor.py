@@ -41,24 +41,23 @@ def diagnose(name: str, *, device: str = "auto", precision: PrecisionChoice = "a
         CheckpointError: the model cannot be loaded.
         ConfigError: the device or precision cannot be had here.
     """
+    yield check_libraries(installed_libraries())
+    yield check_files(model_folder(name))  # before loading, which damaged files would end
     encoder = load_encoder(name, device=device, precision=precision)
     reference = encoder
     if encoder.precision != "float32":
         reference = load_encoder(name, device=device, precision="float32")
-    yield check_libraries(installed_libraries())
-    yield from examine(encoder, reference, asked=device, folder=model_folder(name))
+    yield from examine(encoder, reference, asked=device)
 
 
-def examine(encoder: Encoder, reference: Encoder, *, asked: str, folder: Path | None) -> Iterator[Check]:
+def examine(encoder: Encoder, reference: Encoder, *, asked: str) -> Iterator[Check]:
     """Ask everything of an encoder; what only sound can answer does not apply to a text model.
 
     Args:
         reference: the same model in float32.
         asked: the device wished for.
-        folder: the model's files; None where they cannot be known.
     """
     questions: dict[str, Question] = {
-        "checksum": partial(check_files, folder),
         "device used": partial(check_device, encoder, asked),
         "texts differ": partial(check_collapse, encoder),
         "unit length": partial(check_unit_length, encoder),

@@ -9,6 +9,7 @@ import numpy as np
 
 from data.datasets.dataset import MISSING_ALLOWED
 from data.errors import ManifestError
+from data.files import remedy_of_missing
 from data.manifest import Track
 
 _REMEDY = (
@@ -114,7 +115,7 @@ def present(tracks: Sequence[Track], *, allow_missing: bool = False) -> tuple[li
         (there if track.path.is_file() else missing).append(track)
     found = f"{len(missing):,} of {len(tracks):,} files are missing, the first is {missing[0].path}" if missing else ""
     if not there:
-        raise ManifestError(f"{found}; check the folder of the audio")
+        raise ManifestError(f"{found}; {remedy_of_missing(missing[0].path)}")
     if len(missing) > MISSING_ALLOWED * len(tracks) and not allow_missing:
         raise ManifestError(f"{found}; {_REMEDY}")
     return there, tuple(track.id for track in missing)

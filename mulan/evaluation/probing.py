@@ -209,7 +209,7 @@ def check_probe(dataset: Dataset, *, allow_missing: bool = False) -> None:
     for split, noun in (("train", "training"), ("valid", "validation"), ("heldout", "test")):
         tracks = dataset.part(split).tracks
         if split != "valid" and not any(task.truth(track) is not None for track in tracks):
-            remedy = "give lists, tables or --training that name some"
+            remedy = "let its lists name some, or a manifest's `split`; GiantSteps has --training"
             raise ManifestError(f"{dataset.name}: none of {len(tracks)} {noun} tracks tells its {task.name}; {remedy}")
         if tracks:
             present(tracks, allow_missing=allow_missing)

@@ -177,7 +177,9 @@ def read_result(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror}; give a file that `mulan eval … --out` has written") from error
+    except ValueError as error:
         raise ManifestError(f"{path}: cannot be read as a result: {error}") from error
     if not isinstance(content, dict) or not content.keys() >= _NEEDED or content["task"] not in TASKS:
         raise ManifestError(f"{path}: is no result; give a file that `mulan eval … --out` has written")

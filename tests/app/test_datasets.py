@@ -125,3 +125,11 @@ def test_where_refuses_a_name_it_does_not_know():
     result = run("where", "fma")
     assert result.exit_code == 2
     assert "known are mtt, gtzan" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_a_folder_without_any_of_the_audio_is_said_in_one_line_without_tables(annotations):
+    result = run("check", "mtt", "--audio", annotations.parent / "mp3" / "d", "--annotations", annotations)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "holds none of" in str(result.exception)
+    assert "was another folder meant?" in str(result.exception)

@@ -138,7 +138,7 @@ def test_probes_of_a_manifest_by_vectors_and_by_layers(run, drums, tmp_path, how
     assert (content["task"], content["probe"], content["test"]) == ("probe", "tags", 8)
     assert content["layer"] == (1 if "--layer" in how else "vectors")
     assert 0 <= content["figures"]["roc_auc"] <= 1
-    assert "tags: roc_auc" in table
+    assert "tags: ROC-AUC" in table
     assert run("eval", "compare", out, out)[0] == 0
 
 

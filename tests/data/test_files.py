@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.files import written_aside
+from data.files import remedy_of_missing, written_aside
 
 
 def test_what_was_written_takes_the_place_of_the_old_file(tmp_path):
@@ -28,3 +28,13 @@ def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         fail_half_way()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_file_is_looked_for_one_folder_up_and_one_down(tmp_path):
+    (tmp_path / "mp3" / "d").mkdir(parents=True)
+    there = tmp_path / "mp3" / "d" / "a.mp3"
+    there.touch()
+    said = f"there is {there}: was another folder meant?"
+    assert remedy_of_missing(tmp_path / "mp3" / "d" / "d" / "a.mp3") == said  # told the folder d, not mp3
+    assert remedy_of_missing(tmp_path / "d" / "a.mp3") == said  # told the folder that mp3 is in
+    assert remedy_of_missing(tmp_path / "mp3" / "d" / "b.mp3") == "check the folder of the audio"

@@ -143,7 +143,7 @@ def test_results_of_different_kinds_sets_or_truths_are_refused(write, dataset, t
     tags, retrieval = write("a.json"), write("b.json", evaluate=evaluate_retrieval)
     with pytest.raises(ManifestError, match=r"different tasks \(tagging and retrieval\)"):
         compare(tags, retrieval)
-    with pytest.raises(ManifestError, match="different truths"):
+    with pytest.raises(ManifestError, match="different tracks or truths"):
         compare(tags, write("c.json", tracks=dataset.tracks[:70]))
     other = json.loads(tags.read_text()) | {"dataset": "mtt"}
     (tmp_path / "d.json").write_text(json.dumps(other))
