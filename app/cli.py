@@ -5,6 +5,8 @@ Heavy packages are imported inside the verbs, so that `mulan --help` is instant.
 """
 
 import json
+import shlex
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +19,7 @@ import typer
 from app import bench, console, corpus, evaluation
 from app.doctor import doctor
 from app.options import (
+    COMMAND,
     DEFAULT_MODEL,
     Device,
     JsonOption,
@@ -214,8 +217,10 @@ app.command()(doctor)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; never raises for what a user can meet."""
     warnings.showwarning = console.show_warning
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    COMMAND.set(shlex.join(["mulan", *arguments]))
     try:
-        code = app(args=None if argv is None else list(argv), prog_name="mulan", standalone_mode=False)
+        code = app(args=arguments, prog_name="mulan", standalone_mode=False)
     except MulanError as error:
         for line in str(error).splitlines():
             console.note(f"mulan: {line}")

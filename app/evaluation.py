@@ -1,8 +1,6 @@
 """`mulan eval …`: figures that can be trusted and had again, on published sets and on one's own."""
 
 import functools
-import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +10,7 @@ import typer
 
 from app import console, figures
 from app.datasets import Annotations, Audio, ClipInfo, MergeSynonyms, Split, Suffix, Training
-from app.options import DEFAULT_MODEL, Device, Model, Precision, PrecisionOption, check_writable, load_model
+from app.options import COMMAND, DEFAULT_MODEL, Device, Model, Precision, PrecisionOption, check_writable, load_model
 from app.report import report
 
 app = typer.Typer(help="Measure a model, on published sets and on your own.", no_args_is_help=True)
@@ -270,7 +268,7 @@ def _settle(out: Path | None, found: dict[str, Any], record: Any, witness: Any) 
     for path, reason in record.failed:
         console.skipping(Path(path), reason)
     if out is not None:
-        write_result(out, found, record, witness, command=shlex.join(["mulan", *sys.argv[1:]]))
+        write_result(out, found, record, witness, command=COMMAND.get())
         console.note(f"{out} written")
 
 

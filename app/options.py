@@ -1,5 +1,6 @@
 """What several commands have in common: the options that choose a model, and the model they choose."""
 
+from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,9 @@ from app import console
 from data.errors import MulanError
 
 DEFAULT_MODEL = "mulan-mini"
+
+COMMAND: ContextVar[str] = ContextVar("COMMAND", default="mulan")
+"""The command line as it was given, for records; set by `app.cli.main`."""
 
 
 class Precision(StrEnum):
