@@ -11,6 +11,7 @@ import pytest
 
 from app.cli import main
 from app.demo import DEMO_LIBRARY
+from data.datasets.gtzan import GENRES
 from data.datasets.magnatagatune import TAGS
 from data.manifest import Track, read_manifest
 
@@ -160,6 +161,44 @@ def test_a_set_without_its_tables_or_without_a_training_part_is_refused(run):
     assert (code, "say --audio and --annotations" in notes) == (2, True)
     code, _, notes = run("eval", "probe", DEMO_LIBRARY / "manifest.jsonl")
     assert (code, "none of 0 training tracks tells its tags" in notes) == (1, True)
+
+
+@pytest.fixture
+def gtzan(tmp_path) -> list[str]:
+    """Demo tracks laid out as GTZAN, three of each of two genres in every part: the options that name it."""
+    tracks = read_manifest(DEMO_LIBRARY / "manifest.jsonl")
+    styles = {genre: [track for track in tracks if genre in track.tags][:3] for genre in ("classical", "rock")}
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for place, part in enumerate(("train", "valid", "test")):
+        names = []
+        for genre, chosen in styles.items():
+            for number, track in enumerate(chosen):
+                name = f"{genre}/{genre}.{place}000{number}.wav"
+                (tmp_path / "genres" / genre).mkdir(parents=True, exist_ok=True)
+                (tmp_path / "genres" / name).write_bytes(track.path.read_bytes())
+                names.append(name)
+        (lists / f"{part}_filtered.txt").write_text("\n".join(names) + "\n")
+    return ["--audio", str(tmp_path / "genres"), "--annotations", str(lists)]
+
+
+def test_gtzan_gives_an_accuracy_with_its_interval(run, gtzan, tmp_path):
+    code, table, notes = run("eval", "gtzan", *gtzan, "--out", tmp_path / "g.json")
+    assert code == 0, notes
+    content = json.loads((tmp_path / "g.json").read_text())
+    assert content["clips"]["used"] == 6
+    assert content["accuracy_ci95"][0] <= content["accuracy"] <= content["accuracy_ci95"][1]
+    assert content["unscored_tags"] == [genre for genre in GENRES.values() if genre not in ("classical", "rock")]
+    assert f"accuracy {content['accuracy']:.3f}" in table
+
+
+def test_gtzan_probed_on_the_very_tracks_it_learned_from_is_all_right(run, gtzan, tmp_path):
+    code, table, notes = run("eval", "probe", "gtzan", *gtzan, "--out", tmp_path / "p.json")
+    assert code == 0, notes
+    content = json.loads((tmp_path / "p.json").read_text())
+    assert (content["probe"], content["train"], content["valid"], content["test"]) == ("genre", 6, 6, 6)
+    assert content["figures"]["accuracy"] == 1
+    assert "genre: accuracy 1.000" in table
 
 
 def test_a_text_model_without_ears_is_judged_by_the_same_protocol_and_named_as_such(run, mtt, tmp_path):
