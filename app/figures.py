@@ -7,7 +7,6 @@ from typing import Any
 from rich.text import Text
 
 from app.console import results, span, table_of
-from app.published import PUBLISHED, why_apart
 from app.report_terms import RETRIEVAL, TAGGING
 
 _CHANCE = {"roc_auc": ", 1 is best, 0.5 is chance"}
@@ -138,6 +137,8 @@ def print_counts(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> N
 
 def _print_apart(result: Any) -> None:
     """Say so where a figure of a published set must not be read as one of the whole set."""
+    from app.published import PUBLISHED, why_apart
+
     if result.record.dataset in PUBLISHED and (reason := why_apart(result.figures, result.record)):
         results.print(Text(reason))
 

@@ -338,7 +338,7 @@ def test_what_is_no_result_or_a_damaged_one_is_one_line(tmp_path, tagging):
     out = tmp_path / "report.html"
     (tmp_path / "no.json").write_text("[]")
     assert "no.json: is no result" in one_line(tmp_path / "no.json", "--out", out)
-    assert "gone.json: cannot be read" in one_line(tmp_path / "gone.json", "--out", out)
+    assert "gone.json: No such file or directory; give a file that" in one_line(tmp_path / "gone.json", "--out", out)
     assert "is no whole result: per_tag" in one_line(tagging(per_tag=3), "--out", out)
     assert "task is 'probe'; reports are of tagging and retrieval" in one_line(
         edit(tagging(), task="probe"), "--out", out
