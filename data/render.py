@@ -24,6 +24,7 @@ from data.captions import write_captions
 from data.compose import Composition, compose
 from data.errors import MulanError
 from data.facts import Facts
+from data.files import written_aside
 from data.manifest import MANIFEST_NAME, Track, read_manifest, write_manifest
 from data.midi import write_midi
 
@@ -167,9 +168,8 @@ def _render_track(composition_id: str, *, out: Path, seed: int, heldout: bool) -
         return None
     facts = dataclasses.replace(composition.facts, level_db=round(level_db(waveform), 2))
     path = out / "audio" / f"{composition_id}.flac"
-    unfinished = path.with_suffix(".unfinished")
-    soundfile.write(unfinished, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    os.replace(unfinished, path)
+    with written_aside(path) as aside:
+        soundfile.write(aside, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return Track(
         id=composition_id,
         path=path,

@@ -10,7 +10,7 @@ import torch
 
 from data.audio import MIN_SECONDS, load_audio, resample, stream_audio
 from data.clips import Window, pool_windows, split_windows
-from data.errors import AudioError, ConfigError, MulanError
+from data.errors import ConfigError, MulanError
 from data.manifest import Track
 from mulan.baselines.clap import KIND as CLAP
 from mulan.baselines.clap import load_clap
@@ -21,7 +21,7 @@ from mulan.baselines.text_only import PREFIX as FILE_NAMES
 from mulan.baselines.text_only import TextOnlyEncoder
 from mulan.batching import EmbeddedTrack, embed_tracks
 from mulan.checkpoint import load_checkpoint
-from mulan.encoding import TEXTS_PER_BATCH, EmbeddedFile, FailedFile, TextRegime
+from mulan.encoding import TEXTS_PER_BATCH, EmbeddedFile, FailedFile, TextRegime, stack_files
 from mulan.hub import resolve
 from mulan.model import MuLan
 from mulan.runtime import PrecisionChoice, Runtime, choose_runtime
@@ -173,14 +173,7 @@ class TwoTowerEncoder:
             TypeError: `paths` is a single path.
             AudioError: a file cannot be used; the message names it and says why.
         """
-        if isinstance(paths, str | Path):
-            raise TypeError(f"paths is a single path; pass a list, [{str(paths)!r}]")
-        rows = [np.zeros((0, self.dim), np.float32)]
-        for result in self.embed_files(paths):
-            if isinstance(result, FailedFile):
-                raise AudioError(f"{result.path}: {result.reason}")
-            rows.append(result.vector[None])
-        return np.concatenate(rows)
+        return stack_files(self, paths)
 
     def embed_files(self, paths: Iterable[str | Path]) -> Iterator[EmbeddedFile | FailedFile]:
         """Embed files window by window, decoding ahead of the model, with windows batched across files.

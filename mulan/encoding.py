@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from data.clips import pool_windows
+from data.errors import AudioError
 from data.manifest import Track
 
 TEXTS_PER_BATCH = 64
@@ -72,3 +73,20 @@ class Encoder(Protocol):
 
     def embed_tracks(self, tracks: Iterable[Track]) -> Iterator[EmbeddedFile | FailedFile]:
         """The same for tracks, which may be parts of files; spans count from a track's start."""
+
+
+def stack_files(encoder: Encoder, paths: Sequence[str | Path]) -> np.ndarray:
+    """What every encoder's `encode_files` is: the rows of `embed_files`, none of which may have failed.
+
+    Raises:
+        TypeError: `paths` is a single path.
+        AudioError: a file cannot be used; the message names it and says why.
+    """
+    if isinstance(paths, str | Path):
+        raise TypeError(f"paths is a single path; pass a list, [{str(paths)!r}]")
+    rows = [np.zeros((0, encoder.dim), np.float32)]
+    for result in encoder.embed_files(paths):
+        if isinstance(result, FailedFile):
+            raise AudioError(f"{result.path}: {result.reason}")
+        rows.append(result.vector[None])
+    return np.concatenate(rows)

@@ -18,7 +18,7 @@ from data.audio import probe
 from data.errors import AudioError, MulanError
 from data.file_tags import read_tags
 from data.manifest import Track
-from mulan.encoding import EmbeddedFile, FailedFile, TextRegime
+from mulan.encoding import EmbeddedFile, FailedFile, TextRegime, stack_files
 from mulan.runtime import Runtime
 from mulan.tokenizer import TruncatedTextWarning, check_texts
 
@@ -105,14 +105,7 @@ class TextOnlyEncoder:
             TypeError: `paths` is a single path.
             AudioError: a file is missing or is no audio; the message names it.
         """
-        if isinstance(paths, str | Path):
-            raise TypeError(f"paths is a single path; pass a list, [{str(paths)!r}]")
-        rows = [np.zeros((0, self.dim), np.float32)]
-        for result in self.embed_files(paths):
-            if isinstance(result, FailedFile):
-                raise AudioError(f"{result.path}: {result.reason}")
-            rows.append(result.vector[None])
-        return np.concatenate(rows)
+        return stack_files(self, paths)
 
     def embed_files(self, paths: Iterable[str | Path]) -> Iterator[EmbeddedFile | FailedFile]:
         """Embed what is written about each file; a file that is no audio fails, as it would for a model that hears."""

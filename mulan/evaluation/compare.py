@@ -84,10 +84,7 @@ _Arrays = Mapping[str, np.ndarray]
 
 
 def _compare_tagging(first: _Arrays, second: _Arrays) -> tuple[int, list[Difference], list[Difference]]:
-    if first["labels"].tolist() != second["labels"].tolist():
-        raise ManifestError("the results have different labels and cannot be compared")
-    rows, other_rows = _common(first["ids"], second["ids"])
-    weights = _with_itself(resample_weights(first["groups"][rows].tolist()))
+    rows, other_rows, weights = _paired(first, second)
     is_exclusive = bool(first["is_exclusive"])
     truth = first["truth"][rows]
     _check_same(truth, second["truth"][other_rows])
@@ -109,10 +106,7 @@ def _compare_tagging(first: _Arrays, second: _Arrays) -> tuple[int, list[Differe
 
 def _compare_probes(first: _Arrays, second: _Arrays) -> tuple[int, list[Difference], list[Difference]]:
     """Of few-shot probes the mean over draws; the interval knows nothing of other draws."""
-    if first["labels"].tolist() != second["labels"].tolist():
-        raise ManifestError("the results have different labels and cannot be compared")
-    rows, other_rows = _common(first["ids"], second["ids"])
-    weights = _with_itself(resample_weights(first["groups"][rows].tolist()))
+    rows, other_rows, weights = _paired(first, second)
     _check_same(first["answers"][rows], second["answers"][other_rows])
     task = task_of(first["labels"].tolist(), is_exclusive=bool(first["is_exclusive"]))
     draws = [
@@ -150,11 +144,14 @@ def _check_same(truth: np.ndarray, other: np.ndarray) -> None:
         raise ManifestError("the results hold other truths of the same tracks and cannot be compared")
 
 
-def _common(ids: np.ndarray, others: np.ndarray) -> tuple[list[int], list[int]]:
-    """The places in both of what is in both."""
-    place = {track: row for row, track in enumerate(others.tolist())}
-    rows = [row for row, track in enumerate(ids.tolist()) if track in place]
-    return rows, [place[ids[row]] for row in rows]
+def _paired(first: _Arrays, second: _Arrays) -> tuple[list[int], list[int], np.ndarray]:
+    """The places in both of the tracks that are in both, and the resamples that the two share."""
+    if first["labels"].tolist() != second["labels"].tolist():
+        raise ManifestError("the results have different labels and cannot be compared")
+    place = {track: row for row, track in enumerate(second["ids"].tolist())}
+    rows = [row for row, track in enumerate(first["ids"].tolist()) if track in place]
+    weights = _with_itself(resample_weights(first["groups"][rows].tolist()))
+    return rows, [place[first["ids"][row]] for row in rows], weights
 
 
 def _with_itself(weights: np.ndarray) -> np.ndarray:

@@ -126,10 +126,10 @@ def evaluate_tagging(
 
     first = next(iter(prompts))
     chosen = scores(first, "alone")
-    per_tag, unscored = judge.tags(chosen, dataset.labels)
+    averages, per_tag, unscored = judge.judge(chosen, dataset.labels)
     units = len(set(groups))
     figures = TaggingFigures(
-        **judge.averages(chosen),
+        **averages,
         per_tag=per_tag,
         unscored_tags=unscored,
         prompts=first,
@@ -137,7 +137,11 @@ def evaluate_tagging(
         texts={label: prompts[first].said(label) for label in dataset.labels},
         prompt_sets={name: said.model_dump() for name, said in prompts.items()},
         sensitivity=tuple(
-            PromptFigures(**judge.averages(scores(name, regime)), prompts=name, text_regime=regime)
+            PromptFigures(
+                **(averages if (name, regime) == (first, "alone") else judge.averages(scores(name, regime))),
+                prompts=name,
+                text_regime=regime,
+            )
             for name in prompts
             for regime in encoder.text_regimes
         ),
@@ -184,12 +188,29 @@ class _Judge:
     weights: np.ndarray
     is_exclusive: bool
 
+    def judge(
+        self, scores: np.ndarray, labels: Sequence[str]
+    ) -> tuple[dict[str, Any], dict[str, TagFigures], tuple[str, ...]]:
+        """What `Averages` holds, the figures of each label, and the labels that have none, from the same resamples."""
+        whole, single = self._draws(scores)
+        figures = {}
+        for column, label in enumerate(labels):
+            if found := self._tag(scores, column):
+                figures[label] = TagFigures(
+                    **asdict(found),
+                    roc_auc_ci95=interval(single["roc_auc"][:, column]),
+                    pr_auc_ci95=interval(single["pr_auc"][:, column]),
+                )
+        return self._averages(scores, whole), figures, tuple(label for label in labels if label not in figures)
+
     def averages(self, scores: np.ndarray) -> dict[str, Any]:
         """What `Averages` holds."""
+        return self._averages(scores, self._draws(scores)[0])
+
+    def _averages(self, scores: np.ndarray, draws: Mapping[str, np.ndarray]) -> dict[str, Any]:
         by_tag = [found for column in range(self.truth.shape[1]) if (found := self._tag(scores, column))]
         if not by_tag:
             raise ManifestError("no tag is present in some tracks and absent in others, so nothing can be ranked")
-        draws = self._draws(scores)[0]
         return dict(
             roc_auc=float(np.mean([found.roc_auc for found in by_tag])),
             roc_auc_ci95=interval(draws["roc_auc"]),
@@ -198,19 +219,6 @@ class _Judge:
             accuracy=float(_is_right(scores, self.truth).mean()) if self.is_exclusive else None,
             accuracy_ci95=interval(draws["accuracy"]) if self.is_exclusive else None,
         )
-
-    def tags(self, scores: np.ndarray, labels: Sequence[str]) -> tuple[dict[str, TagFigures], tuple[str, ...]]:
-        """Figures of each label, and the labels that have none."""
-        draws = self._draws(scores)[1]
-        figures = {}
-        for column, label in enumerate(labels):
-            if found := self._tag(scores, column):
-                figures[label] = TagFigures(
-                    **asdict(found),
-                    roc_auc_ci95=interval(draws["roc_auc"][:, column]),
-                    pr_auc_ci95=interval(draws["pr_auc"][:, column]),
-                )
-        return figures, tuple(label for label in labels if label not in figures)
 
     def _tag(self, scores: np.ndarray, column: int) -> TagScores | None:
         return tag_scores(scores[:, column], self.truth[:, column])

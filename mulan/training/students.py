@@ -20,6 +20,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from data.config import StrictModel
 from data.datasets.dataset import tagged_tracks
 from data.errors import ConfigError
+from data.files import written_aside
 from data.manifest import Track
 from mulan.checkpoint import load_backbone
 from mulan.encoder import load_encoder
@@ -133,9 +134,8 @@ def _claim(config: StudentsConfig, tracks: Sequence[Track], heldout: Sequence[Tr
 
 
 def _write(path: Path, content: object) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    unfinished.replace(path)
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _fit_teachers(config: StudentsConfig, tracks: Sequence[Track], out: Path, on_step: OnStep) -> tuple[Path, Path]:
