@@ -1,0 +1,46 @@
+"""What no model of ours may be trained, pre-trained or tuned on, and the check that tracks hold none of it."""
+
+from collections.abc import Iterable
+
+from data.debian_packages import RESERVED_PACKAGES
+from data.errors import ManifestError
+from data.manifest import Track
+
+JUDGE_PREFIX = "MTT_"
+"""Names of taggers that learned from MagnaTagATune begin so. They judge; their labels would make zero-shot a lie."""
+
+RESERVED_SOUNDFONT = "MuseScore_General"
+"""The timbre of the held-out compositions."""
+
+_PACKAGES = frozenset(package.name for package in RESERVED_PACKAGES)
+
+
+def refuse_reserved(tracks: Iterable[Track], *, teachers: Iterable[str] = ()) -> None:
+    """Check what a training is about to hear and whose labels it is about to learn.
+
+    A track is known by the package and the soundfont among its facts, by its id, and by the folders it lies in.
+    Tracks that say themselves that they are held out may be listed; a training leaves them alone.
+
+    Args:
+        teachers: names of the networks whose pseudo-labels are used.
+
+    Raises:
+        ManifestError: a track for training or tuning is reserved, or a teacher is a judge.
+    """
+    for teacher in teachers:
+        if teacher.startswith(JUDGE_PREFIX):
+            raise ManifestError(f"teacher {teacher!r}: learned from MagnaTagATune, so it may only judge; use MSD_ ones")
+    for track in tracks:
+        reason = _reserved_because(track)
+        if reason and track.split != "heldout":
+            raise ManifestError(f"track {track.id!r}: is in split {track.split!r}, but {reason} is kept for evaluation")
+
+
+def _reserved_because(track: Track) -> str:
+    names = {str(track.facts.get("package", "")), *track.id.split("/"), *track.path.parts}
+    packages = sorted(names & _PACKAGES)
+    if packages:
+        return f"the package {packages[0]}"
+    if track.facts.get("soundfont") == RESERVED_SOUNDFONT:
+        return f"the soundfont {RESERVED_SOUNDFONT}"
+    return ""
