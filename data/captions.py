@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.facts import Facts
+from data.composer.style import STYLE_TAGS
+from data.facts import ALIASES, Facts
 from data.instruments import BASSES, INSTRUMENTS
-from data.styles import STYLE_TAGS
 
-CAPTIONS_PER_TRACK = 12
+CAPTIONS_PER_TRACK = 16
 
 # What people also say; each phrase is true wherever its word is.
 _SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -22,9 +22,29 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
     "synth": ("synth", "synthesizer", "synthesiser", "synths"),
     "organ": ("organ", "organ music"),
     "bells": ("bells", "chimes"),
+    "electric piano": ("electric piano", "rhodes", "e-piano"),
+    "harpsichord": ("harpsichord", "cembalo"),
+    "harp": ("harp", "concert harp"),
+    "double bass": ("double bass", "upright bass", "contrabass"),
+    "bass guitar": ("bass guitar", "electric bass"),
+    "synth bass": ("synth bass", "synthesizer bass"),
+    "synth pad": ("synth pad", "pads", "synth pads"),
+    "synth lead": ("synth lead", "lead synth"),
+    "french horn": ("french horn", "horn"),
+    "pizzicato strings": ("pizzicato strings", "plucked strings", "pizzicato"),
+    "cello": ("cello", "violoncello"),
+    "pan flute": ("pan flute", "panpipes"),
+    "bagpipes": ("bagpipes", "bagpipe"),
+    "steel drums": ("steel drums", "steelpan"),
+    "kalimba": ("kalimba", "thumb piano"),
+    "vibraphone": ("vibraphone", "vibes"),
+    "timpani": ("timpani", "kettledrums"),
+    "piano": ("piano", "piano music"),
+    "no vocals": ("no vocals", "instrumental", "without vocals", "no voice", "no vocal"),
     "harmonica": ("harmonica", "mouth organ"),
     "brass": ("brass", "brass instruments", "horns"),
-    "drums": ("drums", "drum kit", "drum beat", "with a beat", "beats"),
+    "drums": ("drums", "drum kit", "drum beat", "with a beat", "beats", "beat"),
+    "tabla": ("tabla", "tablas", "indian hand drums"),
     "no drums": ("no drums", "without drums", "drumless", "no drum beat"),
     "slow": ("slow", "slow tempo", "slow-paced", "unhurried"),
     "fast": ("fast", "fast tempo", "up-tempo", "uptempo", "quick"),
@@ -46,22 +66,58 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
     "country": ("country", "country music"),
     "indian": ("indian", "indian music", "music from India", "raga"),
     "new age": ("new age", "new age music", "relaxing music"),
-    "hip hop": ("hip hop", "hip-hop", "hip hop beat", "rap beat"),
+    "hip hop": ("hip hop", "hip-hop", "hip hop beat", "hip hop instrumental"),
     "march": ("march", "marching band"),
     "blues": ("blues", "blues music", "bluesy"),
     "funk": ("funk", "funky", "funk groove"),
     "reggae": ("reggae", "reggae music"),
+    "pop": ("pop", "pop music", "pop song"),
+    "punk": ("punk", "punk rock"),
+    "soul": ("soul", "soul music", "r&b"),
+    "disco": ("disco", "disco music"),
+    "trance": ("trance", "trance music"),
+    "acid": ("acid", "acid house", "303 acid line"),
+    "drum and bass": ("drum and bass", "drum & bass", "dnb", "jungle"),
+    "trap": ("trap", "trap beat"),
+    "lofi": ("lofi", "lo-fi", "lofi beats", "lo-fi hip hop"),
+    "chiptune": ("chiptune", "8-bit", "video game music"),
+    "drone": ("drone", "drone music"),
+    "celtic": ("celtic", "irish music", "celtic music"),
+    "orchestral": ("orchestral", "orchestra", "orchestral music"),
+    "early music": ("early music", "music of the middle ages and the renaissance"),
+    "swing": ("swing", "swing music"),
+    "big band": ("big band", "big band jazz"),
+    "samba": ("samba", "brazilian samba"),
+    "tango": ("tango", "tango music"),
+    "ska": ("ska", "ska music"),
+    "polka": ("polka", "polka music"),
+    "waltz": ("waltz", "waltz in three"),
+    "bluegrass": ("bluegrass", "bluegrass music"),
+    "ragtime": ("ragtime", "rag"),
+    "bossa nova": ("bossa nova", "bossa"),
 }
 _NOUNS = ("piece", "track", "tune", "recording", "instrumental")
 # Phrases that stand for a whole piece, not for one of its instruments.
-_OF_A_WHOLE_PIECE = frozenset({"choral", "choral music", "organ music", "distortion"})
+_OF_A_WHOLE_PIECE = frozenset({"choral", "choral music", "organ music", "piano music", "distortion"})
+# Names of our styles that say more than their tags, and that people search for.
+_STYLE_NAMES = frozenset({
+    "boogie-woogie", "gypsy jazz", "jazz waltz", "dixieland", "mambo", "cha-cha-cha", "rumba", "merengue", "calypso",
+    "Viennese waltz", "French waltz", "thrash metal", "pop ballad", "soft rock", "country blues", "minimal techno",
+    "salsa", "chorale", "medieval polyphony",
+})  # fmt: skip
+_ASKING = (
+    "do you have {}?", "any {}?", "find me {}", "I want to hear {}", "looking for {}", "play {}", "something like {}",
+    "what is there with {}?", "show me {}", "I need {} for a video", "give me {}", "which tracks have {}?",
+)  # fmt: skip
+# What one may miss: said where it is certainly not there.
+_MISSED = ("piano", "guitar", "synth", "strings", "electric guitar", "saxophone", "violin", "brass", "choir", "flute")
 # Modes that people name; the others are left unsaid.
 _NAMED_MODES = ("major", "minor")
 
 
 def write_captions(facts: Facts, rng: np.random.Generator) -> tuple[str, ...]:
     """Write `CAPTIONS_PER_TRACK` different captions or fewer: bare words, lists, queries and sentences."""
-    writers = (_bare, _bare, _list, _query, _query, _sentence)
+    writers = (_bare, _list, _query, _sentence, _question, _list, _query, _negation)
     captions: dict[str, None] = {}
     for attempt in range(4 * CAPTIONS_PER_TRACK):
         caption = writers[attempt % len(writers)](facts, rng)
@@ -72,12 +128,20 @@ def write_captions(facts: Facts, rng: np.random.Generator) -> tuple[str, ...]:
 
 
 def _bare(facts: Facts, rng: np.random.Generator) -> str:
-    return _say(_pick(facts.tags, rng), rng)
+    return _say(_pick(_telling(facts, rng), rng), rng)
+
+
+def _telling(facts: Facts, rng: np.random.Generator) -> tuple[str, ...]:
+    """The true words, each once under its own name, and what is true of nearly all pieces only now and then."""
+    words = tuple(tag for tag in facts.tags if tag not in ALIASES)
+    seldom = {"no vocals"} if rng.random() < 0.7 else set()
+    return tuple(word for word in words if word not in seldom) or words
 
 
 def _list(facts: Facts, rng: np.random.Generator) -> str:
-    count = min(len(facts.tags), int(rng.integers(2, 6)))
-    words = [_say(str(tag), rng) for tag in rng.choice(facts.tags, size=count, replace=False)]
+    telling = _telling(facts, rng)
+    count = min(len(telling), int(rng.integers(2, 6)))
+    words = [_say(str(tag), rng) for tag in rng.choice(telling, size=count, replace=False)]
     return (", " if rng.random() < 0.75 else " ").join(words)
 
 
@@ -96,33 +160,51 @@ def _query(facts: Facts, rng: np.random.Generator) -> str:
 
 def _sentence(facts: Facts, rng: np.random.Generator) -> str:
     mood, style = _mood(facts, rng), _style(facts, rng)
-    noun = _pick(_NOUNS, rng)
+    noun = _pick(_NOUNS if "no vocals" in facts.tags else _NOUNS[:-1], rng)  # a choir is no instrumental
     names = _joined(_names(facts, rng, most=4))
     adjectives = f"{mood} {style}".strip()
     start = _article(f"{adjectives} {noun}".strip())
     scoring = (
         f"for solo {names}" if facts.is_solo else f"{_pick(('for', 'with', 'featuring', 'played on'), rng)} {names}"
     )
-    details = [detail for detail in (_drums(facts, rng), _tempo(facts), _key(facts)) if detail]
+    details = [
+        detail for detail in (_drums(facts, rng), _tempo(facts), _key(facts), _metre(facts), _pauses(facts)) if detail
+    ]
     chosen = [detail for detail in details if rng.random() < 0.45]
     ending = "" if not chosen else f", {', '.join(chosen)}"
-    vocals = ", no vocals" if rng.random() < 0.15 and "choir" in facts.absent else ""
+    vocals = ", no vocals" if rng.random() < 0.15 and "no vocals" in facts.tags else ""
     return f"{start} {scoring}{ending}{vocals}."
+
+
+def _question(facts: Facts, rng: np.random.Generator) -> str:
+    """What one asks a person, or a search box that one takes for a person."""
+    return _pick(_ASKING, rng).format(" ".join(_query(facts, rng).split()))
+
+
+def _negation(facts: Facts, rng: np.random.Generator) -> str:
+    """What it is, and one thing that it has not."""
+    missed = [word for word in _MISSED if word in facts.absent]
+    return f"{_list(facts, rng)}, {_pick(('no', 'without', 'but no'), rng)} {_pick(missed, rng)}"
 
 
 def _mood(facts: Facts, rng: np.random.Generator) -> str:
     """A word of tempo or energy that the facts bear out, or nothing."""
     words: list[str] = [""]
     if "slow" in facts.tags:
-        words += ["slow", "slow", "calm", "gentle"] if facts.drums == "none" else ["slow", "slow-paced"]
+        is_gentle = facts.drums == "none" and "loud" in facts.absent and "distorted guitar" in facts.absent
+        words += ["slow", "slow", "calm", "gentle"] if is_gentle else ["slow", "slow-paced"]
     if "fast" in facts.tags:
         words += ["fast", "fast", "upbeat", "energetic", "lively"] if facts.drums == "kit" else ["fast", "lively"]
+    if "slow" in facts.absent and "fast" in facts.absent:
+        words += ["mid-tempo", "moderate"]
     words += ["quiet"] if "quiet" in facts.tags else []
     words += ["loud"] if "loud" in facts.tags else []
     return _pick(words[1:], rng) if len(words) > 1 and rng.random() < 0.6 else ""
 
 
 def _style(facts: Facts, rng: np.random.Generator) -> str:
+    if facts.style in _STYLE_NAMES and rng.random() < 0.5:
+        return facts.style
     return _pick([tag for tag in facts.tags if tag in STYLE_TAGS] or [""], rng)
 
 
@@ -132,6 +214,8 @@ def _names(facts: Facts, rng: np.random.Generator, *, most: int) -> tuple[str, .
     Basses are named only where there is nothing else.
     """
     heard = [program for program in facts.programs if program not in BASSES] or list(facts.programs)
+    if not heard:
+        return (_pick(("drum kit", "drums alone", "nothing but drums"), rng),)
     names: list[str] = []
     said: set[str] = set()
     for program in heard[:most]:
@@ -144,16 +228,31 @@ def _names(facts: Facts, rng: np.random.Generator, *, most: int) -> tuple[str, .
 
 
 def _drums(facts: Facts, rng: np.random.Generator) -> str:
+    if not facts.programs:
+        return ""
     phrases = {
         "kit": ("with drums", "and drums", "with a drum beat"),
         "hand": ("with hand percussion", "with hand drums"),
+        "tabla": ("with tabla", "and tabla", "with hand drums"),
         "none": ("no drums", "without drums", "without a drum kit"),
     }
+    if facts.drums == "none" and "no drums" not in facts.tags:
+        return phrases["none"][-1]  # there are timpani or the like
     return _pick(phrases[facts.drums], rng)
 
 
 def _tempo(facts: Facts) -> str:
     return f"around {round(facts.bpm)} bpm"
+
+
+def _metre(facts: Facts) -> str:
+    """In three, where we wrote it so; scores of others may be felt otherwise."""
+    is_ours = facts.origin == "song" or facts.origin.startswith("groove ")
+    return "in three-four time" if facts.beats_per_bar == 3 and is_ours else ""
+
+
+def _pauses(facts: Facts) -> str:
+    return "with pauses in between" if facts.has_pauses else ""
 
 
 def _key(facts: Facts) -> str:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from data.instruments import INSTRUMENT_TAGS, INSTRUMENTS, SECTIONS
-from data.styles import STYLE_TAGS
+from data.composer.style import STYLE_TAGS
+from data.instruments import CHOIRS, DRUMLIKE, INSTRUMENT_TAGS, INSTRUMENTS, SECTIONS, VOICE_LIKE
 
 # Between two cut-offs a piece is neither called slow nor called not slow; so for fast, quiet and loud.
 SLOW_BPM, NOT_SLOW_BPM = 76, 100
@@ -12,9 +12,34 @@ NOT_FAST_BPM, FAST_BPM = 108, 132
 SLOW_ONSETS_PER_SECOND, FAST_ONSETS_PER_SECOND, RUSHING_ONSETS_PER_SECOND = 4.0, 3.5, 6.0
 QUIET_DB, NOT_QUIET_DB, NOT_LOUD_DB, LOUD_DB = -27.5, -25.0, -22.0, -19.0
 
-TAGS = (*INSTRUMENT_TAGS, "drums", "no drums", "slow", "fast", "solo", "quiet", "loud", *STYLE_TAGS)
+# Other words for the same, which people and the tags of others use; each is true exactly where its word is.
+ALIASES = {
+    "beat": "drums", "beats": "drums", "soft": "quiet", "no vocal": "no vocals", "no voice": "no vocals",
+    "choral": "choir", "classic": "classical",
+}  # fmt: skip
+TAGS = (
+    *INSTRUMENT_TAGS, "drums", "no drums", "tabla", "slow", "fast", "solo", "quiet", "loud", "no vocals", *STYLE_TAGS,
+    *ALIASES,
+)  # fmt: skip
+# Of the 50 tags of MagnaTagATune those of which our pieces can be true or false; the others are of singers.
+MAGNATAGATUNE_TAGS = (
+    "guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano", "ambient",
+    "beat", "violin", "synth", "indian", "no vocals", "harpsichord", "loud", "quiet", "flute", "no vocal", "pop",
+    "soft", "sitar", "solo", "classic", "choir", "new age", "dance", "no voice", "beats", "harp", "cello", "country",
+    "metal", "choral",
+)  # fmt: skip
 _BOWED = frozenset({40, 41, 42, 43, 110})
-_NEEDS_KIT = ("rock", "metal", "reggae", "funk", "techno", "house", "dance", "hip hop")
+_NEEDS_KIT = (
+    "rock", "metal", "punk", "reggae", "ska", "funk", "disco", "techno", "house", "trance", "acid", "drum and bass",
+    "dance", "hip hop", "trap", "lofi", "samba", "big band",
+)  # fmt: skip
+# Styles that nobody names where all of their instruments are missing.
+_NEEDS_SOUND = {
+    "metal": ("distorted guitar",), "punk": ("distorted guitar",), "indian": ("sitar",), "bluegrass": ("banjo",),
+    "trance": ("synth",), "acid": ("synth", "synth bass"), "chiptune": ("synth",),
+    "electronic": ("synth", "synth bass"),
+    "big band": ("brass", "saxophone"), "orchestral": ("strings", "brass", "timpani", "violin", "cello"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,20 +48,25 @@ class Facts:
 
     `programs` are the General MIDI programs heard, the leading one first; `style` is None where the piece was
     written for its instruments alone; `mode` is a name of `harmony.SCALES`; `level_db` is the RMS of the finished
-    recording in dB below full scale, None until it is rendered; `onsets_per_second` counts distinct attacks.
+    recording in dB below full scale, None until it is rendered; `onsets_per_second` counts distinct attacks;
+    `voices` counts lines that are not drums; `has_pauses` where the music stops and goes on again and again; `origin`
+    says which groove or score it was made of.
     """
 
     style: str | None
     style_tags: tuple[str, ...]
     unsure_tags: tuple[str, ...]
     programs: tuple[int, ...]
-    drums: Literal["kit", "hand", "none"]
+    drums: Literal["kit", "hand", "tabla", "none"]
     bpm: float
     key: str
     mode: str
     beats_per_bar: int
     onsets_per_second: float
     level_db: float | None = None
+    voices: int = 1
+    has_pauses: bool = False
+    origin: str = "song"
 
     @property
     def instruments(self) -> tuple[str, ...]:
@@ -46,7 +76,10 @@ class Facts:
     @property
     def is_solo(self) -> bool:
         """Whether one player is heard alone."""
-        return self._is_one_part and self.programs[0] not in SECTIONS
+        if not self._is_one_part or self.programs[0] in SECTIONS:
+            return False
+        # Four flutes are no solo; one harp that plays four voices is.
+        return self.voices == 1 or INSTRUMENTS[self.programs[0]].is_chordal
 
     @property
     def _is_one_part(self) -> bool:
@@ -63,17 +96,24 @@ class Facts:
         return tuple(tag for tag in TAGS if self._verdict(tag) is False)
 
     def _verdict(self, tag: str) -> bool | None:
+        tag = ALIASES.get(tag, tag)
         if tag in INSTRUMENT_TAGS:
             return self._instrument_verdict(tag)
         if tag in STYLE_TAGS:
             return self._style_verdict(tag)
         match tag:
             case "drums":
-                return {"kit": True, "hand": None, "none": False}[self.drums]
+                return self._drums_verdict()
             case "no drums":
-                return {"kit": False, "hand": None, "none": True}[self.drums]
+                has_drums = self._drums_verdict()
+                return None if has_drums is None else not has_drums
+            case "tabla":
+                return None if self.drums == "hand" else self.drums == "tabla"
+            case "no vocals":
+                return self._no_vocals_verdict()
             case "solo":
-                return None if self._is_one_part and not self.is_solo else self.is_solo
+                is_one = self._is_one_part or not self.programs
+                return None if is_one and not self.is_solo else self.is_solo
             case "slow":
                 return self._slow_verdict()
             case "fast":
@@ -82,6 +122,16 @@ class Facts:
                 return None if self.level_db is None else _between(-self.level_db, low=-NOT_QUIET_DB, high=-QUIET_DB)
             case _:
                 return None if self.level_db is None else _between(self.level_db, low=NOT_LOUD_DB, high=LOUD_DB)
+
+    def _drums_verdict(self) -> bool | None:
+        if self.drums == "kit":
+            return True
+        return None if self.drums in ("hand", "tabla") or DRUMLIKE.intersection(self.programs) else False
+
+    def _no_vocals_verdict(self) -> bool | None:
+        if CHOIRS.intersection(self.programs):
+            return False
+        return None if VOICE_LIKE.intersection(self.programs) else True
 
     def _slow_verdict(self) -> bool | None:
         if self.bpm <= SLOW_BPM:
@@ -114,7 +164,8 @@ class Facts:
             return False
         # Without a style only what is certainly missing is false.
         lacks_kit = tag in _NEEDS_KIT and self.drums != "kit"
-        lacks_sound = (tag == "metal" and 30 not in self.programs) or (tag == "indian" and 104 not in self.programs)
+        needed = _NEEDS_SOUND.get(tag, ())
+        lacks_sound = bool(needed) and all(self._instrument_verdict(word) is False for word in needed)
         return False if lacks_kit or lacks_sound else None
 
 

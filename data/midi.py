@@ -93,3 +93,92 @@ def _variable_length(value: int) -> bytes:
     while value := value >> 7:
         digits.append(0x80 | (value & 0x7F))
     return bytes(reversed(digits))
+
+
+def read_midi(path: Path) -> list[Part]:
+    """The parts of a MIDI file: one for each channel and program, in the order in which they first sound.
+
+    Only notes, programs and the first volume are read. Beats are the file's own, so its tempo does not matter.
+
+    Raises:
+        ValueError: it is not a MIDI file that counts ticks of a beat.
+    """
+    content = path.read_bytes()
+    division = int.from_bytes(content[12:14], "big")
+    if content[:4] != b"MThd" or division == 0 or division >= 0x8000:
+        raise ValueError(f"{path}: not a MIDI file that counts ticks of a beat")
+    events: list[tuple[int, bytes]] = []
+    position = 8 + int.from_bytes(content[4:8], "big")
+    while position + 8 <= len(content):
+        length = int.from_bytes(content[position + 4 : position + 8], "big")
+        if content[position : position + 4] == b"MTrk":
+            events += _read_track(content[position + 8 : position + 8 + length])
+        position += 8 + length
+    order = {0xC0: 0, 0xB0: 0, 0x80: 1, 0x90: 2}
+    events.sort(key=lambda event: (event[0], 1 if _is_release(event[1]) else order.get(event[1][0] & 0xF0, 0)))
+    return _parts_of(events, division)
+
+
+def _is_release(message: bytes) -> bool:
+    return message[0] & 0xF0 == 0x80 or (message[0] & 0xF0 == 0x90 and message[2] == 0)
+
+
+def _read_track(track: bytes) -> list[tuple[int, bytes]]:
+    """(tick, message) of everything that is said to a channel."""
+    events, position, tick, status = [], 0, 0, 0
+    while position < len(track):
+        delta, position = _read_length(track, position)
+        tick += delta
+        if track[position] >= 0x80:
+            status = track[position]
+            position += 1
+        if status in (0xFF, 0xF0, 0xF7):
+            length, position = _read_length(track, position + (status == 0xFF))
+            position += length
+            continue
+        size = 1 if status & 0xF0 in (0xC0, 0xD0) else 2
+        events.append((tick, bytes((status, *track[position : position + size]))))
+        position += size
+    return events
+
+
+def _read_length(track: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    while True:
+        byte = track[position]
+        position += 1
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            return value, position
+
+
+def _parts_of(events: Iterable[tuple[int, bytes]], division: int) -> list[Part]:
+    programs: dict[int, int] = {}
+    volumes: dict[int, int] = {}
+    sounding: dict[tuple[int, int], tuple[int, int]] = {}
+    notes: dict[tuple[int, int], list[Note]] = {}
+    for tick, message in events:
+        channel, kind = message[0] & 0x0F, message[0] & 0xF0
+        if kind == 0xC0:
+            programs[channel] = message[1]
+        elif kind == 0xB0 and message[1] == 7:
+            volumes.setdefault(channel, message[2])
+        elif kind == 0x90 and message[2] > 0:
+            sounding[channel, message[1]] = (tick, message[2])
+            notes.setdefault((channel, programs.get(channel, 0)), [])
+        elif _is_release(message) and (channel, message[1]) in sounding:
+            start, velocity = sounding.pop((channel, message[1]))
+            beats = (tick - start) / division
+            note = Note(start=start / division, beats=beats, pitch=message[1], velocity=velocity)
+            notes.setdefault((channel, programs.get(channel, 0)), []).append(note)
+    return [
+        Part(
+            name=f"channel {channel + 1}",
+            program=program,
+            notes=tuple(played),
+            is_drums=channel == DRUM_CHANNEL,
+            volume=volumes.get(channel, 100),
+        )
+        for (channel, program), played in notes.items()
+        if played
+    ]

@@ -19,14 +19,20 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from scipy.ndimage import uniform_filter1d
 
 from data.captions import write_captions
 from data.compose import Composition, compose
+from data.composer.accompaniment import check_mma
+from data.composer.repertoire import scores_folder
+from data.composer.schedule import wish_for
+from data.composer.sketch import Wish
 from data.errors import MulanError
 from data.facts import Facts
 from data.files import written_aside
 from data.manifest import MANIFEST_NAME, Track, read_manifest, write_manifest
 from data.midi import write_midi
+from data.tabla import check_tabla, play_tabla
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +47,11 @@ _PEAK = 0.97
 _LONGEST_CPU_SECONDS = 60
 _LARGEST_FILE_BYTES = 64_000_000
 _PIECES_PER_SAVE = 50
+# Of a corpus's pieces; the showcase asks for its own length.
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 31.0, 46.0
+_COMPRESSED_SHARE = 0.4
+_ENVELOPE_SECONDS = 0.04
+_QUIETEST_PART = 0.72
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +83,18 @@ HELDOUT_SOUNDFONT = Soundfont(
 
 @dataclass(frozen=True, kw_only=True)
 class _Studio:
-    """How a piece is recorded; drawn from its seed, and kept among its facts."""
+    """How a piece is recorded; drawn from its seed, and kept among its facts.
+
+    Everything else that is known of the piece survives it: tempo, key and instruments stay, and the level is measured
+    on the finished recording. `compression` is the ratio above the usual loudness; 1 leaves the piece as it is.
+    """
 
     soundfont: Soundfont
     gain: float
     reverb_room: float
     reverb_level: float
     chorus_level: float
+    compression: float
 
 
 def heldout_id(composition_id: str) -> bool:
@@ -106,27 +122,31 @@ def render_corpus(
         on_piece: called after each piece.
 
     Raises:
-        MulanError: fluidsynth or a soundfont is not installed.
+        MulanError: fluidsynth, a soundfont, mma or the tabla's samples or music21's scores are not installed.
     """
     _check_installed((HELDOUT_SOUNDFONT,) if heldout else TRAINING_SOUNDFONTS)
+    check_mma()
+    check_tabla()
+    scores_folder()
     (out / "audio").mkdir(parents=True, exist_ok=True)
     manifest = out / MANIFEST_NAME
     finished = {track.id: track for track in read_manifest(manifest)} if manifest.exists() else {}
 
-    def track_of(composition_id: str) -> Track | None:
+    def track_of(number: int, composition_id: str) -> Track | None:
         known = finished.get(composition_id)
         if known is not None and known.path.exists():
             return known
-        return _render_track(composition_id, out=out, seed=seed, heldout=heldout)
+        return _render_track(composition_id, wish_for(number, seed=seed), out=out, seed=seed, heldout=heldout)
 
     tracks: list[Track] = []
     with ThreadPoolExecutor(workers) as pool:
         ids = itertools.islice(_ids(seed, heldout=heldout), pieces)
-        for number, track in enumerate(pool.map(track_of, ids), start=1):
+        for number, track in enumerate(pool.map(track_of, itertools.count(), ids), start=1):
             tracks += [] if track is None else [track]
             on_piece()
             if number % _PIECES_PER_SAVE == 0:
-                rest = [track for key, track in finished.items() if key not in {done.id for done in tracks}]
+                done = {track.id for track in tracks}
+                rest = [track for key, track in finished.items() if key not in done]
                 write_manifest(manifest, [*tracks, *rest])
     write_manifest(manifest, tracks)
     return tracks
@@ -156,14 +176,15 @@ def _check_installed(soundfonts: tuple[Soundfont, ...]) -> None:
             raise MulanError(f"{soundfont.path}: no such soundfont; on Debian: apt install {soundfont.package}")
 
 
-def _render_track(composition_id: str, *, out: Path, seed: int, heldout: bool) -> Track | None:
+def _render_track(composition_id: str, wish: Wish, *, out: Path, seed: int, heldout: bool) -> Track | None:
     """Render one piece; None, with a warning, where its recording cannot be trusted."""
-    composition = compose(composition_id, seed=seed)
     rng = np.random.default_rng([seed, *hashlib.sha256(composition_id.encode()).digest()])
+    seconds = float(rng.uniform(_SHORTEST_SECONDS, _LONGEST_SECONDS))
     studio = _draw_studio((HELDOUT_SOUNDFONT,) if heldout else TRAINING_SOUNDFONTS, rng)
     try:
-        waveform = _record(composition, studio)
-    except _UnusableRender as error:
+        composition = compose(composition_id, seed=seed, seconds=seconds, wish=wish)
+        waveform = _record(_mixed(composition, rng), studio)
+    except MulanError as error:
         logger.warning("dropping %s: %s", composition_id, error)
         return None
     facts = dataclasses.replace(composition.facts, level_db=round(level_db(waveform), 2))
@@ -197,7 +218,18 @@ def _draw_studio(soundfonts: tuple[Soundfont, ...], rng: np.random.Generator) ->
         reverb_room=round(rng.uniform(0.1, 0.8), 2),
         reverb_level=round(rng.uniform(0.1, 0.8), 2),
         chorus_level=round(rng.uniform(0.0, 1.5), 2),
+        compression=round(rng.uniform(1.5, 4.0), 2) if rng.random() < _COMPRESSED_SHARE else 1.0,
     )
+
+
+def _mixed(composition: Composition, rng: np.random.Generator) -> Composition:
+    """The piece with its parts nearer or farther; a General MIDI volume is squared, so that 0.72 is 6 dB less."""
+    volumes = rng.uniform(_QUIETEST_PART, 1.0, size=len(composition.parts))
+    parts = tuple(
+        dataclasses.replace(part, volume=round(part.volume * volume))
+        for part, volume in zip(composition.parts, volumes, strict=True)
+    )
+    return dataclasses.replace(composition, parts=parts)
 
 
 class _UnusableRender(MulanError):
@@ -206,22 +238,43 @@ class _UnusableRender(MulanError):
 
 def _record(composition: Composition, studio: _Studio) -> np.ndarray:
     """The piece as float32 [s]: cut where it ends, faded out, and turned down only where it would clip."""
+    strokes = [part for part in composition.parts if part.is_drums and composition.facts.drums == "tabla"]
     with tempfile.TemporaryDirectory(prefix="mulan-render-") as folder:
         midi, wav = Path(folder, "piece.mid"), Path(folder, "piece.wav")
-        write_midi(midi, composition.parts, bpm=composition.facts.bpm, end_beat=composition.end_beat)
+        write_midi(
+            midi,
+            [part for part in composition.parts if part not in strokes],
+            bpm=composition.facts.bpm,
+            end_beat=composition.end_beat,
+        )
         _run_fluidsynth(midi, wav, studio)
         stereo, _ = soundfile.read(wav, dtype="float32", always_2d=True)
     extra = len(stereo) / SAMPLE_RATE - composition.seconds
     if not -0.1 <= extra <= _LONGEST_EXTRA_SECONDS:
         raise _UnusableRender(f"the render is {extra:+.1f} s longer than its MIDI")
     waveform: np.ndarray = stereo.mean(axis=1)[: round(composition.seconds * SAMPLE_RATE)]
+    for part in strokes:
+        rng = np.random.default_rng([*hashlib.sha256(composition.id.encode()).digest()])
+        waveform += play_tabla(
+            part.notes, rng, bpm=composition.facts.bpm, samples=len(waveform), sample_rate=SAMPLE_RATE
+        )
     fade = round(_FADE_SECONDS * SAMPLE_RATE)
     waveform[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
     peak = float(np.abs(waveform).max())
     if level_db(waveform) < _SILENCE_DB:
         raise _UnusableRender(f"the render is silent: {level_db(waveform):.0f} dB")
-    waveform *= min(1.0, _PEAK / peak)
-    return waveform
+    waveform = _compressed(waveform, studio.compression) * min(1.0, _PEAK / peak)
+    return waveform * np.float32(min(1.0, _PEAK / float(np.abs(waveform).max())))
+
+
+def _compressed(waveform: np.ndarray, ratio: float) -> np.ndarray:
+    """Turn down what is louder than usual, and everything up again by as much: float32 [s] of the same peak or less."""
+    if ratio == 1:
+        return waveform
+    envelope = np.sqrt(uniform_filter1d(np.square(waveform), round(_ENVELOPE_SECONDS * SAMPLE_RATE)) + 1e-9)
+    usual = float(np.median(envelope)) + 1e-6
+    turned_down = waveform * (np.maximum(envelope, usual) / usual) ** (1 / ratio - 1)
+    return turned_down * np.float32(np.abs(waveform).max() / np.abs(turned_down).max())
 
 
 def _run_fluidsynth(midi: Path, wav: Path, studio: _Studio) -> None:

@@ -1,7 +1,7 @@
 """The demo library: two clips of everything a newcomer might ask for, composed, rendered and encoded by us."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,10 @@ import soundfile
 
 from data.captions import write_captions
 from data.compose import Composition, compose
+from data.composer.sketch import Wish
+from data.composer.styles import STYLES
 from data.facts import Facts
+from data.instruments import INSTRUMENT_TAGS
 from data.manifest import MANIFEST_NAME, Track, write_manifest
 from data.render import SAMPLE_RATE, TRAINING_SOUNDFONTS, level_db, render_waveform
 
@@ -71,7 +74,7 @@ def _choose() -> Iterator[Composition]:
             composition
             for number in itertools.count()
             if f"demo-{number:05d}" not in taken
-            and set(wish) <= set((composition := _compose(number)).facts.tags)
+            and set(wish) <= set((composition := _compose(number, wish)).facts.tags)
             and composition.seconds <= LONGEST_SECONDS
         )
         for composition in itertools.islice(fitting, CLIPS_OF_EACH):
@@ -79,8 +82,15 @@ def _choose() -> Iterator[Composition]:
             yield composition
 
 
-def _compose(number: int) -> Composition:
-    return compose(f"demo-{number:05d}", seed=SEED, seconds=CLIP_SECONDS)
+def _compose(number: int, words: Sequence[str]) -> Composition:
+    """A piece that was written for the words; by its number they take turns where several styles fit."""
+    styles = [style.name for style in STYLES if set(style.tags) & set(words)]
+    instruments = tuple(word for word in words if word in INSTRUMENT_TAGS)
+    if styles:
+        wish = Wish(kind="style", style=styles[number % len(styles)])
+    else:
+        wish = Wish(kind="solo" if "solo" in words else "ensemble", words=instruments)
+    return compose(f"demo-{number:05d}", seed=SEED, seconds=CLIP_SECONDS, wish=wish)
 
 
 def _render_clip(composition: Composition, out: Path) -> Track:

@@ -28,6 +28,8 @@ PROGRAMS = {
         "/usr/share/sounds/sf2/FluidR3_GM.sf2": "fluid-soundfont-gm",
         "/usr/share/sounds/sf2/TimGM6mb.sf2": "timgm6mb-soundfont",
         "/usr/share/sounds/sf3/MuseScore_General.sf3": "musescore-general-soundfont",
+        "mma": "mma",
+        "/usr/share/sonic-pi/samples/tabla_na.flac": "sonic-pi-samples",
     },
     "needs_chromium": {"chromium": "chromium", "chromedriver": "chromium-driver"},
 }

@@ -25,6 +25,9 @@ SLOW_SOLO_PIANO = Facts(
 )
 
 
+PHRASES_OF_NO_DRUMS = ("drums", "vocals", "vocal", "voice", "drum beat", "a drum kit")
+
+
 def _many(facts: Facts) -> set[str]:
     return {caption for seed in range(60) for caption in write_captions(facts, np.random.default_rng(seed))}
 
@@ -73,8 +76,25 @@ def test_a_phrase_is_said_only_where_its_word_is_true(
     allowed = re.compile(r"choir pad|jazz guitar|soft")
     for tags, captions in captioned:
         for caption in captions:
+            caption = re.sub(r", (no|without|but no) [a-z ]+$", "", caption)  # what is said to be missing
             if phrase in allowed.sub("", caption):
                 assert tag in tags, caption
+
+
+def test_what_is_said_to_be_missing_is_false_of_the_piece() -> None:
+    for number in range(60):
+        facts = replace(compose(f"n-{number}", seed=6).facts, level_db=-20.0)
+        for caption in write_captions(facts, np.random.default_rng(number)):
+            missing = re.search(r", (?:no|without|but no) ([a-z ]+)$", caption)
+            if missing and missing.group(1) not in PHRASES_OF_NO_DRUMS:
+                assert missing.group(1) in facts.absent, caption
+
+
+def test_questions_and_whole_styles_are_among_the_phrasings() -> None:
+    mambo = replace(SLOW_SOLO_PIANO, style="mambo", style_tags=("latin", "dance"), drums="kit", programs=(56, 0))
+    captions = _many(mambo)
+    assert any(caption.endswith("?") for caption in captions)
+    assert any("mambo" in caption for caption in captions)
 
 
 def test_no_vocals_is_not_said_where_a_choir_sings() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.midi import Note, Part, write_midi
+from data.midi import Note, Part, read_midi, write_midi
 
 PIANO = Part(
     name="piano",
@@ -87,3 +87,28 @@ def test_too_many_parts_and_notes_past_the_end_are_refused(tmp_path: Path) -> No
         write_midi(tmp_path / "a.mid", [PIANO] * 16, bpm=60, end_beat=4)
     with pytest.raises(ValueError, match="after the end of the piece"):
         write_midi(tmp_path / "a.mid", [PIANO], bpm=60, end_beat=1)
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    flute = Part(name="flute", program=73, notes=(Note(start=2, beats=1, pitch=72, velocity=70),), volume=64)
+    write_midi(tmp_path / "a.mid", [PIANO, KIT, flute], bpm=90, end_beat=4)
+    parts = read_midi(tmp_path / "a.mid")
+    assert [(part.program, part.is_drums, part.volume, part.notes) for part in parts] == [
+        (0, False, 100, PIANO.notes),
+        (0, True, 100, KIT.notes),
+        (73, False, 64, flute.notes),
+    ]
+
+
+def test_running_status_and_silent_strikes_as_releases_are_understood(tmp_path: Path) -> None:
+    track = b"\x00\x90\x3c\x40" + b"\x60\x3c\x00" + b"\x00\x3e\x40" + b"\x60\x3e\x00" + b"\x00\xff\x2f\x00"
+    header = b"MThd" + bytes((0, 0, 0, 6, 0, 0, 0, 1, 0, 96))
+    (tmp_path / "a.mid").write_bytes(header + b"MTrk" + len(track).to_bytes(4, "big") + track)
+    (part,) = read_midi(tmp_path / "a.mid")
+    assert [(note.start, note.beats, note.pitch) for note in part.notes] == [(0, 1, 60), (1, 1, 62)]
+
+
+def test_what_is_no_midi_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.mid").write_bytes(b"RIFF" + bytes(20))
+    with pytest.raises(ValueError, match="not a MIDI file"):
+        read_midi(tmp_path / "a.mid")

@@ -10,6 +10,7 @@ LOW_TOM, MID_TOM, HIGH_TOM = 45, 47, 50
 HIGH_BONGO, LOW_BONGO, OPEN_CONGA, LOW_CONGA, MUTE_CONGA = 60, 61, 63, 64, 62
 
 Groove = dict[int, str]
+HAND_DRUMS = ("tabla",)
 
 GROOVES: dict[str, tuple[Groove, ...]] = {
     "rock": (
@@ -73,6 +74,57 @@ GROOVES: dict[str, tuple[Groove, ...]] = {
     "march": (
         {KICK: "X.......X.......", SNARE: "x.xxX.xxx.xxX.xx", CRASH: "X......."},
         {KICK: "X...x...X...x...", SNARE: "..x...x...x.xxxx"},
+    ),
+    "punk": (
+        {KICK: "X...X...X...X...", SNARE: "..X...X...X...X.", HAT: "X.x.X.x.X.x.X.x."},
+        {KICK: "X..xX...X..xX...", SNARE: "....X.......X...", OPEN_HAT: "X...X...X...X..."},
+    ),
+    "double bass drums": (
+        {KICK: "XxXxXxXxXxXxXxXx", SNARE: "..X...X...X...X.", HAT: "X.X.X.X.X.X.X.X."},
+        {KICK: "XxXxXxXxXxXxXxXx", SNARE: "....X.......X...", CRASH: "X...X...X...X..."},
+        {KICK: "XxXxXxXxXxXxXxXx", SNARE: "x.x.x.x.x.x.x.x.", RIDE: "X.X.X.X.X.X.X.X."},
+    ),
+    "ballad": (
+        {KICK: "X.......X.x.....", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."},
+        {KICK: "X.....x.X.......", RIM: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."},
+        {KICK: "X...........", RIM: "....x...x...", HAT: "x.x.x.x.x.x."},
+    ),
+    "soul": (
+        {KICK: "X..x..x.X..x....", SNARE: "....X..o....X...", HAT: "x.x.x.x.x.x.x.x."},
+        {KICK: "X.......x.x.....", SNARE: "....X.......X..o", TAMBOURINE: "..x...x...x...x.", HAT: "x.x.x.x.x.x.x.x."},
+    ),
+    "disco": (
+        {KICK: "X...X...X...X...", SNARE: "....X.......X...", OPEN_HAT: "..X...X...X...X.", HAT: "x...x...x...x..."},
+        {KICK: "X...X...X...X...", CLAP: "....X.......X...", OPEN_HAT: "..X...X...X...X.",
+         TAMBOURINE: "xxxxxxxxxxxxxxxx"},
+    ),
+    "ska": (
+        {KICK: "X.......X.......", SNARE: "....X.......X...", HAT: "x.X.x.X.x.X.x.X."},
+        {KICK: "X...X...X...X...", RIM: "....X.......X...", OPEN_HAT: "..X...X...X...X."},
+    ),
+    "polka": (
+        {KICK: "X...X...X...X...", SNARE: "..X...X...X...X.", HAT: "..x...x...x...x."},
+        {KICK: "X.......X.......", SNARE: "..x...xx..x...xx", PEDAL_HAT: "..x...x...x...x."},
+    ),
+    "orchestra": (
+        {KICK: "X.......X.......", SNARE: "x..xx.x.x..xxxxx", CRASH: "X..............."},
+        {KICK: "X...X...X.X.X...", SNARE: "..xx..xx..xxxxxx"},
+    ),
+    "breakbeat": (
+        {KICK: "X.........X.....", SNARE: "....X..o.o..X..o", HAT: "x.x.x.x.x.x.x.x."},
+        {KICK: "X.X.......XX....", SNARE: "....X..o.o..X...", RIDE: "X.x.X.x.X.x.X.x."},
+    ),
+    "trap": (
+        {KICK: "X.....x...x.....", CLAP: "........X.......", HAT: "xxxxxxxxxxxxxxxx", OPEN_HAT: "..............x."},
+        {KICK: "X..x......X..x..", SNARE: "........X.......", HAT: "x.xxx.x.xxxxx.xx"},
+    ),
+    "lofi": (
+        {KICK: "X.......x.x.....", SNARE: "....x.......x...", HAT: "x.o.x.o.x.o.x.o."},
+        {KICK: "X..x......x.....", RIM: "....x.......x..o", HAT: "o.x.o.x.o.x.o.x.", SHAKER: "o.o.o.o.o.o.o.o."},
+    ),
+    "chip": (
+        {KICK: "X...x...X...x...", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."},
+        {KICK: "X.x...x.X.x...x.", SNARE: "....X.......X.xx", HAT: "xxxxxxxxxxxxxxxx"},
     ),
     "tabla": (
         {HIGH_BONGO: "X..x..x.X.x.x.xx", LOW_CONGA: "X.....x...x.....", MUTE_CONGA: "..x.x..x.x..x..."},
