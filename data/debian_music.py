@@ -8,7 +8,6 @@ what there is; it alone decides which split a track is in.
 import fnmatch
 import hashlib
 import logging
-import os
 import shutil
 import subprocess
 import zipfile
@@ -26,6 +25,7 @@ from tinytag import TinyTag, TinyTagException
 from data.audio import AUDIO_SUFFIXES, load_audio, probe, stream_audio
 from data.debian_packages import MusicPackage, found_packages, package_version
 from data.errors import AudioError, ManifestError, MulanError
+from data.files import written_aside
 from data.manifest import Track
 from data.reserved import refuse_reserved
 
@@ -193,9 +193,8 @@ def _once(out: Path, make: Callable[[Path], None]) -> None:
     if out.exists():
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(out.name + ".unfinished")
-    make(unfinished)
-    os.replace(unfinished, out)
+    with written_aside(out) as aside:
+        make(aside)
 
 
 def _unpack(archive: Path, folder: Path) -> None:

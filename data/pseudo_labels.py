@@ -3,7 +3,6 @@
 They are pseudo-labels: a network's opinion, which may be wrong, and never to be taken for what a person said.
 """
 
-import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import StoreError
+from data.files import written_aside
 
 _FORMAT = 1
 
@@ -98,9 +98,8 @@ class PseudoLabels:
 
 def write_pseudo_labels(path: Path, labels: PseudoLabels) -> None:
     """Write labels as one .npz in one step: a reader finds the old file or the new one, never half of it."""
-    unfinished = path.with_name(path.name + ".unfinished")
     empty = np.zeros((0, len(labels.tags)), np.float16)
-    with unfinished.open("wb") as file:
+    with written_aside(path) as aside, aside.open("wb") as file:
         np.savez_compressed(
             file,
             format=np.array(_FORMAT),
@@ -111,7 +110,6 @@ def write_pseudo_labels(path: Path, labels: PseudoLabels) -> None:
             windows=np.array([len(rows) for rows in labels.logits.values()], np.int64),
             logits=np.concatenate([empty, *labels.logits.values()]).astype(np.float16),
         )
-    os.replace(unfinished, path)
 
 
 def read_pseudo_labels(path: Path) -> PseudoLabels:

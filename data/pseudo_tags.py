@@ -1,0 +1,77 @@
+"""From a teacher's logits to words that a model is trained with: what it is sure of, and what it is sure is not there.
+
+They are pseudo-labels: a network's opinion of real music, which nobody has described to us.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from data.errors import ManifestError
+from data.manifest import Track
+from data.pseudo_labels import PseudoLabels, TagStatistics
+
+PART_SECONDS = 30.0
+"""Long tracks become parts of this length, since music changes and an epoch takes one clip of each."""
+
+SURE, SURELY_NOT = 1.0, 0.0
+"""Standard deviations above a tag's mean from which it is taken to be true, and below which to be false."""
+
+MOST_TAGS = 6  # of a part, those that the teacher is surest of
+
+# Last.fm's words as a person would say them; None where they say nothing of the sound: decades, opinions and singers,
+# of whom the training packages have next to none.
+WORDS: dict[str, str | None] = {
+    **dict.fromkeys(("00s", "60s", "70s", "80s", "90s", "oldies"), None),
+    **dict.fromkeys(("beautiful", "sexy", "catchy", "party"), None),
+    **dict.fromkeys(("female vocalists", "female vocalist", "male vocalists"), None),
+    "Mellow": "mellow",
+    "Hip-Hop": "hip hop",
+    "House": "house",
+    "Progressive rock": "progressive rock",
+    "rnb": "r&b",
+}
+
+
+def tag_parts(tracks: Iterable[Track], labels: PseudoLabels, statistics: TagStatistics) -> Iterator[Track]:
+    """Cut tracks into parts, each with the words that a teacher would give it beside those it has.
+
+    A word is true where the teacher's logit lies `SURE` standard deviations above that tag's mean over the training
+    music, and false where it lies below the mean: absolute values say more about how common a word was on Last.fm than
+    about the music. What lies between is not known. The facts of a part name the teacher.
+
+    Raises:
+        ManifestError: the length of a track is not known.
+        StoreError: the teacher was not asked about a track.
+    """
+    for track in tracks:
+        if track.length is None:
+            raise ManifestError(f"track {track.id!r}: its length is not known, so it cannot be cut; give `seconds`")
+        for number in range(max(1, round(track.length / PART_SECONDS))):
+            start = number * PART_SECONDS
+            seconds = min(PART_SECONDS, track.length - start)
+            logits = labels.of_crop(track.id, start=start, seconds=seconds)
+            yield _part(track, start, seconds, statistics.standardise(logits), labels)
+
+
+def _part(track: Track, start: float, seconds: float, scores: np.ndarray, labels: PseudoLabels) -> Track:
+    order = np.argsort(-scores)
+    sure = [labels.tags[tag] for tag in order if scores[tag] >= SURE][:MOST_TAGS]
+    denied = [labels.tags[tag] for tag in order if scores[tag] < SURELY_NOT]
+    tags = tuple(dict.fromkeys((*track.tags, *_said(sure, but=track.absent))))
+    absent = tuple(dict.fromkeys((*track.absent, *_said(denied, but=tags))))
+    return replace(
+        track,
+        id=f"{track.id}#{start:g}",
+        start=track.start + start,
+        end=track.start + start + seconds,
+        tags=tags,
+        absent=absent,
+        facts={**track.facts, "pseudo_labels_of": labels.teacher},
+    )
+
+
+def _said(tags: Iterable[str], *, but: Iterable[str]) -> list[str]:
+    words = (WORDS.get(tag, tag) for tag in tags)
+    return [word for word in words if word is not None and word not in set(but)]

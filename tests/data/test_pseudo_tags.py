@@ -1,0 +1,55 @@
+"""A teacher's logits as words of parts of tracks. Run: pytest tests/data/test_pseudo_tags.py."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.errors import ManifestError
+from data.manifest import Track
+from data.pseudo_labels import PseudoLabels, TagStatistics
+from data.pseudo_tags import MOST_TAGS, tag_parts
+
+TAGS = ("rock", "Hip-Hop", "80s", "ambient")
+STATISTICS = TagStatistics(mean=np.zeros(4, np.float32), std=np.full(4, 2, np.float32))
+
+
+def track(seconds: float | None, **known) -> Track:
+    return Track(id="piece", path=Path("piece.ogg"), seconds=seconds, **known)
+
+
+def labels(*windows: list[float]) -> PseudoLabels:
+    """One window of 30 s for each list of logits."""
+    return PseudoLabels(
+        teacher="MSD_musicnn", tags=TAGS, window_seconds=30.0, logits={"piece": np.array(windows, np.float16)}
+    )
+
+
+def test_each_part_of_30_seconds_has_the_words_the_teacher_is_sure_of_there():
+    first, second = tag_parts([track(65.0)], labels([2.5, 1.9, 4, -3], [-1, 2, 0, 0.1]), STATISTICS)
+    assert (first.id, first.start, first.end) == ("piece#0", 0.0, 30.0)
+    assert (second.start, second.end) == (30.0, 60.0)
+    assert (first.tags, first.absent) == (("rock",), ("ambient",))  # 1.9 is 0.95 deviations: not known; 80s says nothing
+    assert (second.tags, second.absent) == (("hip hop",), ("rock",))
+    assert first.facts["pseudo_labels_of"] == "MSD_musicnn"
+
+
+def test_what_is_known_of_a_track_outweighs_what_a_teacher_thinks():
+    (part,) = tag_parts([track(31.0, tags=("ambient",), absent=("rock",))], labels([9, 9, 0, -9]), STATISTICS)
+    assert part.tags == ("ambient", "hip hop")
+    assert part.absent == ("rock",)
+
+
+def test_a_part_has_the_surest_words_and_not_all():
+    tags = tuple(f"tag {number}" for number in range(10))
+    sure = PseudoLabels(
+        teacher="MSD_musicnn", tags=tags, window_seconds=30.0, logits={"piece": np.arange(10, 20, dtype=np.float16)[None]}
+    )
+    statistics = TagStatistics(mean=np.zeros(10, np.float32), std=np.ones(10, np.float32))
+    (part,) = tag_parts([track(30.0)], sure, statistics)
+    assert part.tags == tuple(f"tag {number}" for number in range(9, 9 - MOST_TAGS, -1))
+
+
+def test_a_track_of_unknown_length_is_refused():
+    with pytest.raises(ManifestError, match="track 'piece': its length is not known"):
+        list(tag_parts([track(None)], labels([0, 0, 0, 0]), STATISTICS))
