@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from app import console, datasets
+from app.options import Device
 
 app = typer.Typer(help="Compose, list and pack music to train on; find and check published sets.", no_args_is_help=True)
 app.add_typer(datasets.app)
@@ -77,3 +78,58 @@ def pack(
     packed = write_shards(tracks, out, tracks_per_shard=tracks_per_shard, on_missing=console.skipping)
     console.summarise_skipped(len(tracks) - len(packed), len(tracks))
     console.note(f"{len(packed):,} tracks packed; {out / 'manifest.jsonl'} lists them")
+
+
+@app.command("music")
+def music(
+    folder: Annotated[Path, typer.Argument(help="Where packages are unpacked; manifest.jsonl is written there.")],
+    reserved: Annotated[bool, typer.Option("--reserved", help="Also what is kept for evaluation.")] = False,
+) -> None:
+    """Fetch real music under free licences from Debian's archive, without installing it; run again, it goes on.
+
+    Example: mulan data music real --reserved
+    """
+    from data.debian_music import list_music, prepare
+    from data.debian_packages import RESERVED_PACKAGES, TRAINING_PACKAGES, fetch_packages, found_packages
+    from data.manifest import MANIFEST_NAME, write_manifest
+
+    packages = (*TRAINING_PACKAGES, *(RESERVED_PACKAGES if reserved else ()))
+    with console.progress("fetching", total=len(packages)) as advance:
+        for _ in fetch_packages(packages, folder):
+            advance(1)
+    with console.progress("preparing", total=len(found_packages(folder))) as advance:
+        prepare(folder, on_package=lambda: advance(1))
+    tracks = list_music(folder)
+    write_manifest(folder / MANIFEST_NAME, tracks)
+    hours = sum(track.seconds or 0.0 for track in tracks) / 3600
+    console.note(f"{folder / MANIFEST_NAME} lists {len(tracks):,} tracks, {hours:.1f} h")
+
+
+@app.command("label")
+def label(
+    manifest: Annotated[Path, typer.Argument(help="Real music: a manifest or a folder of audio files.")],
+    out: Annotated[Path, typer.Argument(help="The manifest to write, .jsonl, of parts of 30 s with pseudo-labels.")],
+    logits: Annotated[Path, typer.Option(help="The teacher's logits, .npz, made or gone on with.")],
+    teacher: Annotated[str, typer.Option(help="MSD_musicnn or MSD_vgg.")] = "MSD_musicnn",
+    device: Device = "auto",
+) -> None:
+    """Let a tagger of the Million Song Dataset describe real music; its words are pseudo-labels, not facts.
+
+    Example: mulan data label real/manifest.jsonl real/labelled.jsonl --logits real/musicnn.npz
+    """
+    from data.corpus import read_tracks
+    from data.manifest import write_manifest
+    from data.pseudo_tags import tag_parts
+    from mulan.runtime import choose_runtime
+    from mulan.teachers import label_tracks, load_teacher
+
+    tracks = [track for track in read_tracks(manifest) if track.split != "heldout"]
+    network = load_teacher(teacher, runtime=choose_runtime(device))
+    with console.progress("listening", total=len(tracks)) as advance:
+        labels = label_tracks(tracks, network, logits, on_track=lambda: advance(1))
+    heard = [track for track in tracks if track.id in labels.logits]
+    statistics = labels.statistics([track.id for track in heard if track.split == "train"])
+    parts = list(tag_parts(heard, labels, statistics))
+    write_manifest(out, parts)
+    console.summarise_skipped(len(tracks) - len(heard), len(tracks))
+    console.note(f"{out} lists {len(parts):,} parts, {sum(bool(part.tags) for part in parts):,} of them with words")

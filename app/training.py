@@ -29,7 +29,8 @@ def train(
     ],
     config: Annotated[Path, typer.Argument(help="A TOML file, such as those in configs/train.")],
     manifest: Annotated[
-        Path, typer.Option(help="The tracks: a JSON Lines or CSV file, a folder of tar shards, or one of audio files.")
+        list[Path],
+        typer.Option(help="The tracks: a JSON Lines or CSV file, a folder of tar shards, or of audio; repeatable."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, the log and the model.")],
     overrides: Annotated[
@@ -59,7 +60,7 @@ def train(
     settings = read_config(kind, config, overrides=overrides or [])  # before anything is loaded
     for run in (settings,) if model is None else (settings.quantizer, settings.student):
         run.share_of(launched_processes())
-    tracks = read_tracks(manifest)
+    tracks = [track for source in manifest for track in read_tracks(source)]
     cache = ShardCache(out / "shards", fetch=fetch, keep=keep) if fetch else None
     if model is not None:
         folder = _iterate(settings, tracks, cache, out, model)
