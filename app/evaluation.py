@@ -122,6 +122,28 @@ def eval_tags(
     _tag(dataset, _load_later(model, device, precision), out, prompts, allow_missing, no_cache)
 
 
+@app.command("reserved")
+def eval_reserved(
+    folder: Annotated[Path, typer.Argument(help="Where `mulan data music FOLDER --reserved` has put the music.")],
+    all_packages: Annotated[bool, typer.Option("--all-packages", help="Against all reserved music.")] = False,
+    prompts: Prompts = None,
+    no_cache: NoCache = False,
+    model: Model = DEFAULT_MODEL,
+    out: Out = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Zero-shot classical, metal and electronic on real music that mulan-mini has never heard.
+
+    Example: mulan eval reserved real
+    """
+    from data.corpus import read_tracks
+    from data.datasets.reserved_music import reserved_music
+
+    dataset = reserved_music(read_tracks(folder), all_packages=all_packages)
+    _tag(dataset, _load_later(model, device, precision), out, prompts, False, no_cache)
+
+
 @app.command("retrieval")
 def eval_retrieval(
     pairs: Annotated[Path, typer.Option(help="CSV of Song Describer or MusicCaps, or with columns path and caption.")],

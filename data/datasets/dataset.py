@@ -25,7 +25,7 @@ class Dataset:
         tracks: all that the split names, but for those in `broken`. A track's `facts["recording"]`, where known, names
             the recording that it is a part of.
         broken: tracks of the split whose files are known to be broken as distributed.
-        is_exclusive: a track has exactly one of the labels.
+        is_exclusive: no track has more than one of the labels.
     """
 
     name: str

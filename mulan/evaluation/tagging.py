@@ -34,7 +34,8 @@ class Averages:
     """Macro averages over the tags that have positives and negatives, with 95 % bootstrap intervals.
 
     Attributes:
-        accuracy: share of tracks whose best-scored label is theirs; None unless each track has exactly one.
+        accuracy: of the tracks that have a label, the share whose best-scored label is theirs; None unless none has
+            more than one.
     """
 
     roc_auc: float
@@ -176,7 +177,9 @@ def draws_of(
     areas, precisions = per_tag(scores, truth, weights)
     whole = {"roc_auc": macro(areas), "pr_auc": macro(precisions)}
     if is_exclusive:
-        whole["accuracy"] = (weights @ _is_right(scores, truth)) / weights.sum(axis=1)
+        of_a_class = weights * (truth == 1).any(axis=1)
+        with np.errstate(invalid="ignore"):  # a draw may miss all of them
+            whole["accuracy"] = (of_a_class @ _is_right(scores, truth)) / of_a_class.sum(axis=1)
     return whole, {"roc_auc": areas, "pr_auc": precisions}
 
 
@@ -216,9 +219,12 @@ class _Judge:
             roc_auc_ci95=interval(draws["roc_auc"]),
             pr_auc=float(np.mean([found.pr_auc for found in by_tag])),
             pr_auc_ci95=interval(draws["pr_auc"]),
-            accuracy=float(_is_right(scores, self.truth).mean()) if self.is_exclusive else None,
+            accuracy=self._accuracy(scores) if self.is_exclusive else None,
             accuracy_ci95=interval(draws["accuracy"]) if self.is_exclusive else None,
         )
+
+    def _accuracy(self, scores: np.ndarray) -> float:
+        return float(_is_right(scores, self.truth)[(self.truth == 1).any(axis=1)].mean())
 
     def _tag(self, scores: np.ndarray, column: int) -> TagScores | None:
         return tag_scores(scores[:, column], self.truth[:, column])

@@ -29,7 +29,10 @@ def test_each_part_of_30_seconds_has_the_words_the_teacher_is_sure_of_there():
     first, second = tag_parts([track(65.0)], labels([2.5, 1.9, 4, -3], [-1, 2, 0, 0.1]), STATISTICS)
     assert (first.id, first.start, first.end) == ("piece#0", 0.0, 30.0)
     assert (second.start, second.end) == (30.0, 60.0)
-    assert (first.tags, first.absent) == (("rock",), ("ambient",))  # 1.9 is 0.95 deviations: not known; 80s says nothing
+    assert (first.tags, first.absent) == (
+        ("rock",),
+        ("ambient",),
+    )  # 1.9 is 0.95 deviations: not known; 80s says nothing
     assert (second.tags, second.absent) == (("hip hop",), ("rock",))
     assert first.facts["pseudo_labels_of"] == "MSD_musicnn"
 
@@ -43,7 +46,10 @@ def test_what_is_known_of_a_track_outweighs_what_a_teacher_thinks():
 def test_a_part_has_the_surest_words_and_not_all():
     tags = tuple(f"tag {number}" for number in range(10))
     sure = PseudoLabels(
-        teacher="MSD_musicnn", tags=tags, window_seconds=30.0, logits={"piece": np.arange(10, 20, dtype=np.float16)[None]}
+        teacher="MSD_musicnn",
+        tags=tags,
+        window_seconds=30.0,
+        logits={"piece": np.arange(10, 20, dtype=np.float16)[None]},
     )
     statistics = TagStatistics(mean=np.zeros(10, np.float32), std=np.ones(10, np.float32))
     (part,) = tag_parts([track(30.0)], sure, statistics)
