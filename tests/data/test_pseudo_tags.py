@@ -32,7 +32,7 @@ def test_each_part_of_30_seconds_has_the_words_the_teacher_is_sure_of_there():
     assert (first.tags, first.absent) == (
         ("rock",),
         ("ambient",),
-    )  # 1.9 is 0.95 deviations: not known; 80s says nothing
+    )  # 1.9 is not enough to be sure; 80s says nothing
     assert (second.tags, second.absent) == (("hip hop",), ("rock",))
     assert first.facts["pseudo_labels_of"] == "MSD_musicnn"
 
