@@ -156,7 +156,7 @@ class Clips:
         return Example(
             waveform=np.resize(crop, self.clip_samples),
             key=ClipKey(track.id, start),
-            labels=PairLabels(track_id=track.id, tags=track.tags, absent=track.absent),
+            labels=PairLabels(track_id=track.id, tags=track.tags, absent=track.absent, scores=track.scores),
         )
 
     def _start(self, latest: float, rng: np.random.Generator | None) -> float:

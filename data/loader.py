@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from data.errors import AudioError, ManifestError, MulanError
 from data.examples import CaptionedClips, ClipKey, Clips, Example, Skipped, seeded_generator, track_source
-from data.negatives import PairLabels, true_negatives
+from data.negatives import PairLabels, true_negatives, word_scores
 
 __all__ = [
     "Batch",
@@ -28,6 +28,7 @@ __all__ = [
     "seeded_generator",
     "track_source",
     "true_negatives",
+    "word_scores",
 ]
 
 

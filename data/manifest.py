@@ -23,7 +23,7 @@ SPLITS = ("train", "valid", "heldout")
 LIST_SEPARATOR = "|"
 _LISTS = ("captions", "tags", "absent")
 _NUMBERS = ("start", "end", "seconds")
-_COLUMNS = ("path", "member", "id", *_LISTS, *_NUMBERS, "split")
+_COLUMNS = ("path", "member", "id", *_LISTS, *_NUMBERS, "split", "scores")
 _KINDS = {str: "a string", dict: "an object"}
 # How the files of others name what we name otherwise.
 _ALIASES = {"caption": "captions", "text": "captions", "tag": "tags"}
@@ -34,7 +34,8 @@ class Track:
     """A piece of music on disk and what is known of it.
 
     `tags` are words that are true of it, `absent` words that are false; a word in neither is not known. `facts` is
-    whatever else its maker recorded, as JSON.
+    whatever else its maker recorded, as JSON. `scores` are pseudo-labels: how strongly a network hears a word, in
+    standard deviations from that word's mean over the music.
 
     Attributes:
         path: its file, or the tar that holds it as `member`.
@@ -54,6 +55,7 @@ class Track:
     absent: tuple[str, ...] = ()
     split: Literal["train", "valid", "heldout"] = "train"
     facts: Mapping[str, object] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def length(self) -> float | None:
@@ -146,7 +148,7 @@ def scan_folder(folder: Path) -> list[Track]:
 def describe(track: Track) -> dict[str, object]:
     """What a manifest says of a track besides its path, as JSON."""
     numbers = {"seconds": track.seconds, "start": track.start or None, "end": track.end}
-    optional = {"member": track.member, **numbers}
+    optional = {"member": track.member, **numbers, "scores": dict(track.scores) or None}
     return {
         "id": track.id,
         **{key: value for key, value in optional.items() if value is not None},
@@ -215,6 +217,7 @@ def parse_track(record: Mapping[str, Any], *, where: str, folder: Path) -> Track
         absent=_strings(record, "absent", where),
         split=split,
         facts=record.get("facts", {}),
+        scores=_scores(record, where),
     )
     contradictory = sorted(set(track.tags).intersection(track.absent))
     if contradictory:
@@ -233,6 +236,16 @@ def _strings(record: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]
     if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
         raise ManifestError(f"{where}: {key} is {words!r}; expected a list of strings")
     return tuple(words)
+
+
+def _scores(record: Mapping[str, Any], where: str) -> dict[str, float]:
+    scores = record.get("scores", {})
+    is_number = isinstance(scores, dict) and all(
+        isinstance(value, int | float) and math.isfinite(value) for value in scores.values()
+    )
+    if not is_number:
+        raise ManifestError(f"{where}: scores is {scores!r}; expected an object of words and numbers")
+    return {word: float(value) for word, value in scores.items()}
 
 
 def _number(record: Mapping[str, Any], key: str, where: str) -> float | None:

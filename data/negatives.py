@@ -1,20 +1,39 @@
-"""Which texts of a batch are false of which of its clips."""
+"""What is true and false of the clips of a batch: of the texts beside them, and of single words."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+STATED = 2.0
+"""What a stated tag counts where pseudo-labels give a score: as much as what a teacher is very sure of."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairLabels:
-    """What decides it: the tags of a clip's track, those that are absent from it, and those that its text claims."""
+    """What decides it: the tags of a clip's track, those that are absent from it, and those that its text claims.
+
+    Attributes:
+        scores: pseudo-labels of the track, see `data.manifest.Track`.
+    """
 
     track_id: str
     tags: tuple[str, ...]
     absent: tuple[str, ...]
     claims: tuple[str, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    def score(self, word: str) -> float:
+        """How true a word is, in standard deviations: -inf if it is false, NaN if that is not known."""
+        if word in self.scores:
+            return self.scores[word]
+        if word in self.tags:
+            return STATED
+        if self.absent:
+            return -math.inf if word in self.absent else math.nan
+        return -math.inf if self.tags else math.nan
 
 
 def true_negatives(labels: Sequence[PairLabels]) -> torch.Tensor:
@@ -41,6 +60,17 @@ def true_negatives(labels: Sequence[PairLabels]) -> torch.Tensor:
     numbers = {label.track_id: number for number, label in enumerate(labels)}
     track = torch.tensor([numbers[label.track_id] for label in labels])
     return (contradicted | ~can_be_checked) & (track[:, None] != track[None, :])
+
+
+def word_scores(labels: Sequence[PairLabels]) -> tuple[tuple[str, ...], torch.Tensor]:
+    """The words that are tags of any of the clips, in alphabetical order, and how true each is of each clip.
+
+    Returns:
+        w words, and float32 [b, w] of `PairLabels.score`.
+    """
+    words = tuple(sorted({word for label in labels for word in label.tags}))
+    rows = [[label.score(word) for word in words] for label in labels]
+    return words, torch.tensor(rows, dtype=torch.float32).reshape(len(labels), len(words))
 
 
 def _rows(tags: Sequence[Sequence[str]], column: dict[str, int]) -> torch.Tensor:

@@ -39,7 +39,8 @@ def tag_parts(tracks: Iterable[Track], labels: PseudoLabels, statistics: TagStat
 
     A word is true where the teacher's logit lies `SURE` standard deviations above that tag's mean over the training
     music, and false where it lies below the mean: absolute values say more about how common a word was on Last.fm than
-    about the music. What lies between is not known. The facts of a part name the teacher.
+    about the music. What lies between is not known. The part's `scores` are the
+    distances of all words of which nothing was known, and its facts name the teacher.
 
     Raises:
         ManifestError: the length of a track is not known.
@@ -59,6 +60,8 @@ def _part(track: Track, start: float, seconds: float, scores: np.ndarray, labels
     order = np.argsort(-scores)
     sure = [labels.tags[tag] for tag in order if scores[tag] >= SURE][:MOST_TAGS]
     denied = [labels.tags[tag] for tag in order if scores[tag] < SURELY_NOT]
+    known = {*track.tags, *track.absent}
+    distances = {_word(tag): round(float(score), 3) for tag, score in zip(labels.tags, scores, strict=True)}
     tags = tuple(dict.fromkeys((*track.tags, *_said(sure, but=track.absent))))
     absent = tuple(dict.fromkeys((*track.absent, *_said(denied, but=tags))))
     return replace(
@@ -69,9 +72,13 @@ def _part(track: Track, start: float, seconds: float, scores: np.ndarray, labels
         tags=tags,
         absent=absent,
         facts={**track.facts, "pseudo_labels_of": labels.teacher},
+        scores={word: score for word, score in distances.items() if word is not None and word not in known},
     )
 
 
+def _word(tag: str) -> str | None:
+    return WORDS.get(tag, tag)
+
+
 def _said(tags: Iterable[str], *, but: Iterable[str]) -> list[str]:
-    words = (WORDS.get(tag, tag) for tag in tags)
-    return [word for word in words if word is not None and word not in set(but)]
+    return [word for tag in tags if (word := _word(tag)) is not None and word not in set(but)]

@@ -31,6 +31,9 @@ TEMPLATES = (
 # "approx. 90 bpm" stay whole; Chinese ones need no space. The space stays with the sentence before it.
 _SENTENCE_END = re.compile(r"(?<=\w{3}[.!?]\s)(?=[A-Z])|(?<=[。！？])(?=.)")
 
+SHORTEST_MISSPELT = 5  # a letter less, and "flute" stays what it is; "soul" becomes "sol"
+_LONG_WORD = re.compile(rf"[a-z]{{{SHORTEST_MISSPELT},}}", re.IGNORECASE)
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -46,6 +49,7 @@ class TextAugmentation(StrictModel):
         tag_dropout: how many tags a drawn list loses; one always stays.
         sentence_dropout: how many of its sentences a caption of several loses; one always stays.
         template_share: how many lists are put into one of `TEMPLATES`.
+        typo_share: how many texts have one slip of the finger, in a word of `SHORTEST_MISSPELT` letters or more.
 
     Source: in the spirit of "Augment, Drop & Swap", arXiv:2409.11498: several views of a text, parts of which are
     dropped. Its swaps, captions with a word exchanged that serve as further negatives, are not made: our losses
@@ -58,6 +62,7 @@ class TextAugmentation(StrictModel):
     tag_dropout: Share = 0.0
     sentence_dropout: Share = 0.0
     template_share: Share = 0.0
+    typo_share: Share = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -77,6 +82,13 @@ def draw_text(track: Track, rng: np.random.Generator, config: TextAugmentation) 
     Raises:
         ValueError: the track has neither captions nor tags.
     """
+    text, claims = _draw_correct(track, rng, config)
+    if config.typo_share and rng.random() < config.typo_share:
+        text = _misspelt(text, rng)
+    return text, claims
+
+
+def _draw_correct(track: Track, rng: np.random.Generator, config: TextAugmentation) -> tuple[str, tuple[str, ...]]:
     if not track.captions and not track.tags:
         raise ValueError(f"track {track.id}: has neither captions nor tags, so there is no text to draw")
     if track.captions and (not track.tags or rng.random() < config.caption_share):
@@ -89,6 +101,18 @@ def draw_text(track: Track, rng: np.random.Generator, config: TextAugmentation) 
     if config.template_share and rng.random() < config.template_share:
         text = TEMPLATES[rng.integers(len(TEMPLATES))].format(tags=text)
     return text, tuple(tags)
+
+
+def _misspelt(text: str, rng: np.random.Generator) -> str:
+    """One letter inside a long word is lost, doubled, or changes places with the next; the word's ends stay."""
+    words = list(_LONG_WORD.finditer(text))
+    if not words:
+        return text
+    word = words[rng.integers(len(words))]
+    place = int(rng.integers(word.start() + 1, word.end() - 2))
+    one, two = text[place], text[place + 1]
+    slip = (two, one + one + two, two + one)[rng.integers(3)]
+    return text[:place] + slip + text[place + 2 :]
 
 
 def _shuffled_list(tags: Sequence[str], rng: np.random.Generator, config: TextAugmentation) -> list[str]:

@@ -10,6 +10,8 @@ from mulan.distributed import current_share, gather_rows
 
 LossKind = Literal["decoupled", "softmax", "sigmoid"]
 
+TAG_SOFTNESS = 0.5  # standard deviations of a teacher's score that count as one logit
+
 MAX_LOGIT_SCALE = 100.0  # CLIP's clamp, arXiv:2103.00020 §2.5: keeps training stable
 INITIAL_BIAS = -10.0  # SigLIP's, arXiv:2303.15343 §3.2: nearly all pairs are negatives, so start by doubting each
 
@@ -59,6 +61,41 @@ def contrastive_loss(
     summed = negatives if kind == "decoupled" else negatives | torch.eye(pairs, dtype=torch.bool, device=text.device)
     denominators = _logsumexp_or_zero(to_texts, summed[mine]) + _logsumexp_or_zero(to_audio, summed[:, mine].T)
     return (0.5 * denominators - to_texts.diagonal(first)).mean()
+
+
+def tag_loss(audio: Tensor, words: Tensor, scale: Tensor, scores: Tensor) -> Tensor:
+    """This process's share of a loss of single words; the mean over processes is the loss of the whole batch.
+
+    With s = scale * cosine and, over what is known, q = softmax(scores / `TAG_SOFTNESS`): the mean over clips of
+    KL(q || softmax s) among the words, and the mean over words of the same among the clips of the whole batch; half of
+    each. A teacher's opinion is thus matched in its degrees, and where several are plainly true they share the
+    probability. A clip or a word of which nothing is true contributes 0.
+
+    Source: ours; it is the cross-entropy of distillation, arXiv:1503.02531, in both directions of CLIP's loss.
+
+    Args:
+        audio: unit float32 [b, d], the rows of this process; b is the same for all.
+        words: unit float32 [w, d], the same words for all processes.
+        scale: scalar, the inverse temperature.
+        scores: float32 [N, w] of the whole batch: how true a word is, in standard deviations; -inf where it is false,
+            NaN where that is not known.
+    """
+    first = current_share().rank * len(audio)
+    by_clip = _divergence(scale * (audio @ words.T), scores[first : first + len(audio)])
+    by_word = _divergence(scale * (words @ gather_rows(audio).T), scores.T)
+    return 0.5 * (by_clip + by_word)
+
+
+def _divergence(logits: Tensor, scores: Tensor) -> Tensor:
+    """Mean over rows of KL(softmax of scores || softmax of logits), each over what is known; [n, m] both."""
+    known = ~scores.isnan()
+    wanted = torch.where(known, scores / TAG_SOFTNESS, float("-inf"))
+    kept = (wanted > float("-inf")).any(dim=1)  # rows of -inf would have no softmax
+    log_wanted = wanted[kept].log_softmax(dim=1)
+    log_found = logits[kept].masked_fill(~known[kept], float("-inf")).log_softmax(dim=1)
+    is_wanted = log_wanted > float("-inf")
+    terms = torch.where(is_wanted, log_wanted.exp() * (log_wanted - log_found.masked_fill(~is_wanted, 0.0)), 0.0)
+    return terms.sum() / max(len(logits), 1)
 
 
 def _sigmoid_loss(logits: Tensor, negatives: Tensor, first: int) -> Tensor:

@@ -16,20 +16,20 @@ from typing import Any, Self
 import numpy as np
 import torch
 from accelerate import Accelerator
-from pydantic import model_validator
+from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor, nn
 
 from data.audio import MIN_SECONDS
 from data.augment import AudioAugmentation
 from data.errors import ConfigError
-from data.loader import Batch, CaptionedClips, centred_batches, true_negatives
+from data.loader import Batch, CaptionedClips, centred_batches, true_negatives, word_scores
 from data.manifest import Track
 from data.shards import ShardCache
 from data.texts import TextAugmentation
 from mulan.backbones import complete_config
 from mulan.checkpoint import build_model, save_checkpoint
 from mulan.distributed import Share, gather_objects
-from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, LossKind, contrastive_loss
+from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, LossKind, contrastive_loss, tag_loss
 from mulan.mel import HOP_SAMPLES, MEL_BANDS
 from mulan.mert import MertConfig
 from mulan.metrics import retrieval_scores
@@ -55,12 +55,14 @@ class MulanTrainConfig(TrainingConfig):
         audio_from: a trained audio backbone to start from: `local:DIR` or `hub:ORG/REPO`, a MuQ, a MERT, or what
             `mulan train muq` made; what `model` leaves unsaid of the backbone is then read there.
         trainable: how much of each backbone is trained.
+        tag_weight: of the loss of single words, `mulan.loss.tag_loss`, beside that of pairs; 0 leaves it out.
         text, audio: how captions and crops are augmented.
     """
 
     model: MuLanConfig
     audio_from: str | None = None
     loss: LossKind = "decoupled"
+    tag_weight: NonNegativeFloat = 0.0
     trainable: TrainableConfig = TrainableConfig()
     text: TextAugmentation = TextAugmentation()
     audio: AudioAugmentation = AudioAugmentation()
@@ -86,11 +88,22 @@ class PairModule(nn.Module):
         model.log_scale = nn.Parameter(model.log_scale.detach().reshape(1))
         self.bias = nn.Parameter(torch.full((1,), INITIAL_BIAS)) if has_bias else None
 
-    def forward(self, waveforms: Tensor, ids: Tensor, mask: Tensor, blanked: Tensor | None) -> tuple[Tensor, ...]:
-        """Audio latents, text latents, the scale of their cosines and, where there is one, the bias."""
+    def forward(
+        self,
+        waveforms: Tensor,
+        ids: Tensor,
+        mask: Tensor,
+        blanked: Tensor | None,
+        words: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Latents of audio, of texts and of single words, the scale of their cosines and, where there is one, the bias.
+
+        Without `words`, their ids and mask, there are latents of no words, [0, d].
+        """
         audio, text, scale = self.model(waveforms, ids, mask, blanked)
+        latents = text[:0] if words is None else self.model.text_latents(*words)
         # DeepSpeed's own copy of the scale escapes `after_step`.
-        outputs = (audio, text, scale.clamp(max=MAX_LOGIT_SCALE))
+        outputs = (audio, text, latents, scale.clamp(max=MAX_LOGIT_SCALE))
         return outputs if self.bias is None else (*outputs, self.bias.squeeze())
 
 
@@ -140,14 +153,23 @@ class MulanStage:
     def backward(self, accelerator: Accelerator, module: nn.Module, step: int, batch: Batch) -> Mapping[str, Tensor]:
         """See `Stage`."""
         device = accelerator.device
-        negatives = true_negatives(gather_objects(list(batch.labels))).to(device)
+        labels = gather_objects(list(batch.labels))
+        negatives = true_negatives(labels).to(device)
+        words, scores = word_scores(labels) if self.config.tag_weight else ((), torch.empty(0))
 
-        def loss_of(audio: Tensor, text: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
-            return contrastive_loss(audio, text, scale, negatives, kind=self.config.loss, bias=bias)
+        def loss_of(audio: Tensor, text: Tensor, latents: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+            loss = contrastive_loss(audio, text, scale, negatives, kind=self.config.loss, bias=bias)
+            if words:
+                loss = loss + self.config.tag_weight * tag_loss(audio, latents, scale, scores.to(device))
+            return loss
 
         rows = len(batch.waveforms)
         size = self.config.micro_batch or rows
-        chunks = [self._inputs(batch, slice(start, start + size), device) for start in range(0, rows, size)]
+        chunks: list[tuple[Any, ...]] = [
+            self._inputs(batch, slice(start, start + size), device) for start in range(0, rows, size)
+        ]
+        if words:
+            chunks[0] = (*chunks[0], self._tokens(words, device))
         loss = cached_backward(accelerator, module, chunks, loss_of)
         return {"loss": loss, "logit_scale": accelerator.unwrap_model(module).model.logit_scale.detach()}
 
@@ -186,7 +208,7 @@ class MulanStage:
         """See `Stage`; texts as long as most captions."""
         samples = round(self.config.model.clip_seconds * self.config.model.sample_rate)
         ids = torch.ones(rows, _IMAGINED_TOKENS, dtype=torch.int64, device=device)
-        audio, text, scale, *_ = module(torch.zeros(rows, samples, device=device), ids, ids.bool(), None)
+        audio, text, _, scale, *_ = module(torch.zeros(rows, samples, device=device), ids, ids.bool(), None)
         return scale * (audio @ text.T).sum()
 
     def save(self, weights: Mapping[str, Tensor], folder: Path) -> None:
@@ -212,9 +234,12 @@ class MulanStage:
         )
 
     def _inputs(self, batch: Batch, rows: slice, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        ids, mask = self._tokenizer.pad(self._tokenizer.encode(batch.texts[rows]))
         blanked = None if batch.blanked is None else batch.blanked[rows].to(device)
-        return batch.waveforms[rows].to(device), ids.to(device), mask.to(device), blanked
+        return batch.waveforms[rows].to(device), *self._tokens(batch.texts[rows], device), blanked
+
+    def _tokens(self, texts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
+        ids, mask = self._tokenizer.pad(self._tokenizer.encode(texts))
+        return ids.to(device), mask.to(device)
 
     def _clips(self, tracks: Sequence[Track], cache: ShardCache | None) -> CaptionedClips:
         model = self.config.model

@@ -32,8 +32,8 @@ def cached_backward(
     `mulan.distributed` it gathers the others' by itself and its mean over processes is the loss of the whole batch.
 
     Args:
-        module: prepared by `accelerator`; its outputs are latents [b, d] and scalars, [] or [1], that depend on
-            parameters alone, such as the logit scale.
+        module: prepared by `accelerator`; its outputs are latents [n, d], each of its own number of rows, and
+            scalars, [] or [1], that depend on parameters alone, such as the logit scale.
         chunks: for each the arguments of `module`; as many for every process.
         loss_of: takes the outputs of `module`, latents of all chunks joined; a mean over its rows.
 
@@ -96,11 +96,11 @@ def _gradients_of_outputs(outputs: Sequence[Outputs], loss_of: Callable[..., Ten
     for leaf in leaves:
         leaf.requires_grad_()
     loss = loss_of(*leaves)
-    sizes = [len(latents) for latents, *_ in outputs]
+    gradients = torch.autograd.grad(loss, leaves, materialize_grads=True)
     columns = []
-    for gradient in torch.autograd.grad(loss, leaves, materialize_grads=True):
+    for gradient, column in zip(gradients, zip(*outputs, strict=True), strict=True):
         scalar = [gradient] + [torch.zeros_like(gradient)] * (len(outputs) - 1)
-        columns.append(gradient.split(sizes) if gradient.ndim > 1 else scalar)
+        columns.append(gradient.split([len(part) for part in column]) if gradient.ndim > 1 else scalar)
     return loss.detach(), list(zip(*columns, strict=True))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.midi import Note, Part, read_midi, write_midi
+from data.midi import Note, Part, read_bpm, read_midi, write_midi
 
 PIANO = Part(
     name="piano",
@@ -112,3 +112,13 @@ def test_what_is_no_midi_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mid").write_bytes(b"RIFF" + bytes(20))
     with pytest.raises(ValueError, match="not a MIDI file"):
         read_midi(tmp_path / "a.mid")
+
+
+def test_the_tempo_is_read_and_a_piece_that_changes_it_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mid"
+    write_midi(path, [PIANO], bpm=96, end_beat=3)
+    assert read_bpm(path) == pytest.approx(96, abs=0.001)  # whole microseconds a beat
+    slower = b"\xff\x51\x03" + (1_000_000).to_bytes(3, "big")
+    path.write_bytes(path.read_bytes() + slower)
+    with pytest.raises(ValueError, match="has 2 tempos; need one"):
+        read_bpm(path)

@@ -1,10 +1,11 @@
 """data/negatives.py: what counts as a negative follows from tags. Alone: pytest tests/data/test_negatives.py"""
 
+import math
 import time
 
 import numpy as np
 
-from data.negatives import PairLabels, true_negatives
+from data.negatives import STATED, PairLabels, true_negatives, word_scores
 
 
 def labels(*rows):
@@ -63,3 +64,23 @@ def test_a_batch_of_768_takes_milliseconds():
     started = time.process_time()
     true_negatives(rows)
     assert time.process_time() - started < 0.2  # 0.01 s on the machine this was written on
+
+
+def test_words_are_those_that_are_true_of_a_clip_and_scored_by_what_is_known_of_each():
+    rows = labels(("a", "piano slow", "drums", ""), ("b", "drums", "", ""), ("c", "", "", ""))
+    words, scores = word_scores(rows)
+    assert words == ("drums", "piano", "slow")
+    assert scores[0].tolist() == [-math.inf, STATED, STATED]
+    assert scores[1].tolist() == [STATED, -math.inf, -math.inf]  # it lists nothing absent, so it lacks all others
+    assert scores[2].isnan().all()
+
+
+def test_a_pseudo_label_outweighs_a_tag_that_was_made_from_it():
+    scored = PairLabels(track_id="a", tags=("metal",), absent=("jazz",), scores={"metal": 1.25, "jazz": -0.5})
+    assert (scored.score("metal"), scored.score("jazz")) == (1.25, -0.5)
+    assert math.isnan(scored.score("piano"))
+
+
+def test_a_batch_without_any_tag_has_no_words():
+    words, scores = word_scores(labels(("a", "", "", ""), ("b", "", "", "")))
+    assert (words, scores.shape) == ((), (2, 0))

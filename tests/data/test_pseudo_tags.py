@@ -59,3 +59,8 @@ def test_a_part_has_the_surest_words_and_not_all():
 def test_a_track_of_unknown_length_is_refused():
     with pytest.raises(ManifestError, match="track 'piece': its length is not known"):
         list(tag_parts([track(None)], labels([0, 0, 0, 0]), STATISTICS))
+
+
+def test_the_scores_are_distances_from_the_mean_of_all_words_of_which_nothing_was_known():
+    (part,) = tag_parts([track(31.0, absent=("rock",))], labels([9, 1.9, 4, -3]), STATISTICS)
+    assert part.scores == {"hip hop": pytest.approx(0.95, abs=1e-3), "ambient": -1.5}  # of 1.9 in float16

@@ -131,3 +131,18 @@ def test_a_track_without_words_is_refused():
 def test_a_wrong_configuration_is_refused(values, message):
     with pytest.raises(ConfigError, match=rf"^x: {message}$"):
         parse_config(TextAugmentation, values, where="x")
+
+
+def test_a_slip_of_the_finger_changes_one_long_word_and_no_claim():
+    config = TextAugmentation(caption_share=0.0, list_lengths=(1,), list_length_shares=(1.0,), typo_share=1.0)
+    found = drawn(config, captions=(), tags=("saxophone",))
+    assert {claims for _, claims in found} == {("saxophone",)}
+    texts = {text for text, _ in found}
+    assert all(text[0] == "s" and text[-1] == "e" for text in texts)
+    assert {len(text) for text in texts} == {8, 9, 10}  # a letter lost, two exchanged, one doubled
+    assert len(texts) > 10
+
+
+def test_short_words_are_never_misspelt():
+    config = TextAugmentation(caption_share=0.0, typo_share=1.0)
+    assert set(drawn(config, captions=(), tags=("soul",))) == {("soul", ("soul",))}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, contrastive_loss
+from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, TAG_SOFTNESS, contrastive_loss, tag_loss
 
 EXACT = 1e-9  # float64 on both sides
 KINDS = ("decoupled", "softmax", "sigmoid")
@@ -124,3 +124,47 @@ def test_a_bias_that_is_missing_or_superfluous_is_refused(kind, bias):
 def test_a_mask_of_another_batch_is_refused():
     with pytest.raises(ValueError, match=r"negatives: \[3, 3\]; must cover the whole batch, \[2, 2\]"):
         contrastive_loss(unit_rows(2, 1), unit_rows(2, 2), torch.tensor(1.0), mask(3, 1.0), kind="decoupled")
+
+
+NOT, UNKNOWN = float("-inf"), float("nan")
+
+
+def divergence_by_loops(logits: np.ndarray, scores: np.ndarray) -> float:
+    total = 0.0
+    for row, wanted in zip(logits, scores, strict=True):
+        known = [j for j in range(len(row)) if not math.isnan(wanted[j])]
+        if not any(wanted[j] > NOT for j in known):
+            continue
+        of_wanted = sum(math.exp(wanted[j] / TAG_SOFTNESS) for j in known)
+        of_found = sum(math.exp(row[j]) for j in known)
+        for j in known:
+            if wanted[j] > NOT:
+                p = math.exp(wanted[j] / TAG_SOFTNESS) / of_wanted
+                total += p * (math.log(p) - row[j] + math.log(of_found))
+    return total / len(logits)
+
+
+def test_tag_loss_equals_its_definition_in_both_directions():
+    audio, words = unit_rows(4, 1), unit_rows(3, 2)
+    scores = torch.tensor(
+        [[2.0, NOT, NOT], [0.3, -1.2, 1.1], [UNKNOWN, 2.0, NOT], [UNKNOWN, NOT, NOT]], dtype=torch.float64
+    )
+    logits = 7.0 * (audio @ words.T).numpy()
+    by_hand = 0.5 * (divergence_by_loops(logits, scores.numpy()) + divergence_by_loops(logits.T, scores.numpy().T))
+    assert float(tag_loss(audio, words, torch.tensor(7.0), scores)) == pytest.approx(by_hand, abs=EXACT)
+
+
+def test_tag_loss_is_nothing_where_cosines_have_the_degrees_that_the_scores_have():
+    words, audio = torch.eye(2), torch.tensor([[0.6, 0.8]])
+    scores = TAG_SOFTNESS * 5.0 * audio
+    assert float(tag_loss(audio, words, torch.tensor(5.0), scores)) == pytest.approx(0.0, abs=1e-6)  # float32
+
+
+def test_tag_loss_and_its_gradient_are_finite_where_nothing_is_known_or_all_is_false():
+    audio, words = unit_rows(3, 1).float().requires_grad_(), unit_rows(2, 2).float().requires_grad_()
+    scores = torch.tensor([[UNKNOWN, UNKNOWN], [NOT, NOT], [NOT, UNKNOWN]])
+    loss = tag_loss(audio, words, torch.tensor(MAX_LOGIT_SCALE), scores)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert audio.grad.isfinite().all()
+    assert words.grad.isfinite().all()

@@ -212,3 +212,21 @@ def test_configurations_are_complete_before_they_are_saved(mert_config, music, t
     stored = MuLanConfig.model_validate(json.loads((folder / "config.json").read_text())["model"])
     assert stored.audio.backbone == TINY_MERT
     assert str(tmp_path) not in (folder / "config.json").read_text()  # no trace of where it came from
+
+
+@pytest.mark.parametrize("size", [None, 3])
+def test_the_loss_of_words_is_added_with_its_weight_in_one_piece_or_in_chunks(quiet, changed, music, size):
+    config = changed(quiet, batch_norm="frozen", batch_size=8, micro_batch=size)
+    losses = (step_of(changed(config, tag_weight=weight), music)[1]["loss"] for weight in (0.0, 1.0, 2.0))
+    without, one, two = map(float, losses)
+    assert one > without
+    assert two - one == pytest.approx(one - without, abs=EXACT)
+
+
+def test_words_have_the_same_gradient_in_one_piece_and_in_chunks(quiet, changed, music):
+    config = changed(quiet, batch_norm="frozen", batch_size=8, tag_weight=1.0)
+    whole, cut = (gradients(step_of(changed(config, micro_batch=size), music)[0]) for size in (None, 3))
+    assert cut.keys() == whole.keys()
+    for name, gradient in cut.items():
+        scale = max(1.0, float(whole[name].abs().max()))
+        torch.testing.assert_close(gradient, whole[name], rtol=0, atol=EXACT * scale, msg=name)
