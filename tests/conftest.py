@@ -31,6 +31,7 @@ PROGRAMS = {
         "mma": "mma",
         "/usr/share/sonic-pi/samples/tabla_na.flac": "sonic-pi-samples",
     },
+    "needs_mma": {"mma": "mma"},
     "needs_chromium": {"chromium": "chromium", "chromedriver": "chromium-driver"},
 }
 LOOPBACK = {"127.0.0.1", "::1", "localhost", "", None}

@@ -89,7 +89,7 @@ def scores_folder() -> Path:
     for place in places:
         if Path(place, "corpus", "bach").is_dir():
             return Path(place, "corpus")
-    raise MulanError("the scores of music21 are not installed; pip install --no-deps music21==10.5.1")
+    raise MulanError("the scores of music21 are not installed; pip install 'mulan-retrieval[composer]'")
 
 
 def arrange_score(wish: Wish, rng: np.random.Generator, *, seconds: float) -> Sketch:

@@ -1,6 +1,5 @@
 """Rendering with fluidsynth. Alone: pytest tests/data/test_render.py (-m needs_fluidsynth for what plays sound)"""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,6 @@ from data.render import (
     heldout_id,
     render_corpus,
     render_waveform,
-)
-
-needs_scores = pytest.mark.skipif(
-    importlib.util.find_spec("music21") is None, reason="needs the scores of music21 (pip install --no-deps music21)"
 )
 
 
@@ -55,7 +50,6 @@ def test_a_render_is_as_long_as_its_composition_sounds_and_does_not_clip() -> No
     assert np.abs(waveform).max() < 0.99
 
 
-@needs_scores
 @pytest.mark.needs_fluidsynth
 def test_a_corpus_is_complete_reproducible_and_resumes(tmp_path: Path) -> None:
     calls: list[int] = []
@@ -85,7 +79,6 @@ def test_a_corpus_is_complete_reproducible_and_resumes(tmp_path: Path) -> None:
     assert lost.read_bytes() == content
 
 
-@needs_scores
 @pytest.mark.needs_fluidsynth
 def test_held_out_pieces_are_rendered_in_the_held_out_font(tmp_path: Path) -> None:
     (track,) = render_corpus(tmp_path, pieces=1, seed=2, heldout=True)

@@ -1,6 +1,5 @@
 """Songs over MMA's grooves. Alone: pytest tests/data/composer/test_accompaniment.py"""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from data.composer.accompaniment import MMA_STYLES
 from data.composer.sketch import Wish
 from data.errors import MulanError
 
-needs_mma = pytest.mark.skipif(shutil.which("mma") is None, reason="needs the program mma (Debian: mma)")
 SWING = Wish(kind="groove", style="swing", words=("oboe", "double bass"))
 
 
@@ -20,7 +18,7 @@ def test_a_missing_program_names_its_debian_package(tmp_path: Path, monkeypatch:
         compose("a", seed=1, wish=SWING)
 
 
-@needs_mma
+@pytest.mark.needs_mma
 def test_a_groove_keeps_its_style_its_drums_and_the_guests() -> None:
     piece = compose("a", seed=1, seconds=20, wish=SWING)
     assert {"jazz", "swing", "drums", "oboe", "double bass"} <= set(piece.facts.tags)
@@ -30,13 +28,13 @@ def test_a_groove_keeps_its_style_its_drums_and_the_guests() -> None:
     assert all(note.start + note.beats <= piece.end_beat for part in piece.parts for note in part.notes)
 
 
-@needs_mma
+@pytest.mark.needs_mma
 def test_the_same_seed_gives_the_same_song() -> None:
     assert compose("a", seed=1, seconds=15, wish=SWING) == compose("a", seed=1, seconds=15, wish=SWING)
     assert compose("a", seed=1, seconds=15, wish=SWING) != compose("a", seed=2, seconds=15, wish=SWING)
 
 
-@needs_mma
+@pytest.mark.needs_mma
 @pytest.mark.parametrize("style", [style for style in MMA_STYLES if style.slots >= 5], ids=lambda style: style.name)
 def test_metre_and_tempo_are_those_of_the_style(style) -> None:
     piece = compose("b", seed=1, seconds=12, wish=Wish(kind="groove", style=style.name))

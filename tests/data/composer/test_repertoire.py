@@ -1,7 +1,5 @@
 """Old scores for new instruments. Alone: pytest tests/data/composer/test_repertoire.py"""
 
-import importlib.util
-
 import pytest
 
 from data.compose import compose
@@ -11,14 +9,10 @@ from data.composer.sketch import Wish
 from data.errors import MulanError
 from data.instruments import INSTRUMENTS
 
-needs_scores = pytest.mark.skipif(
-    importlib.util.find_spec("music21") is None, reason="needs the scores of music21 (pip install --no-deps music21)"
-)
-
 
 def test_missing_scores_name_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repertoire.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MulanError, match="pip install --no-deps music21"):
+    with pytest.raises(MulanError, match=r"pip install 'mulan-retrieval\[composer\]'"):
         repertoire.scores_folder()
 
 
@@ -28,7 +22,6 @@ def test_what_may_not_be_used_is_in_no_pattern() -> None:
     assert "palestrina" not in patterns
 
 
-@needs_scores
 @pytest.mark.parametrize("kind", REPERTOIRE, ids=lambda kind: kind.name)
 def test_a_score_is_played_within_its_instruments_and_without_drums(kind) -> None:
     piece = compose("a", seed=1, seconds=20, wish=Wish(kind="repertoire", style=kind.name))
@@ -41,7 +34,6 @@ def test_a_score_is_played_within_its_instruments_and_without_drums(kind) -> Non
         assert max(pitches) <= INSTRUMENTS[part.program].high
 
 
-@needs_scores
 def test_the_instruments_wished_for_play_the_chorale() -> None:
     piece = compose("a", seed=1, wish=Wish(kind="repertoire", style="chorale", words=("tuba", "oboe")))
     assert piece.facts.instruments == ("oboe", "tuba")
