@@ -1,30 +1,37 @@
 """`mulan eval …`: figures that can be trusted and had again, on published sets and on one's own."""
 
 import functools
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app import console, figures
+from app.bars import eval_agreement, eval_captions, eval_planetblupi, eval_reserved
 from app.datasets import Annotations, Audio, ClipInfo, MergeSynonyms, Split, Suffix, Training
-from app.options import COMMAND, DEFAULT_MODEL, Device, Model, Precision, PrecisionOption, check_writable, load_model
+from app.evaluating import (
+    AllowMissing,
+    JudgeOption,
+    Manifest,
+    NoCache,
+    Out,
+    Prompts,
+    check_out,
+    judge_later,
+    load_later,
+    run_evaluation,
+    run_tagging,
+    settle,
+    vector_cache,
+)
+from app.model_checks import eval_robustness, eval_words
+from app.options import DEFAULT_MODEL, Device, Model, Precision, PrecisionOption, load_model
 from app.report import report
 
 app = typer.Typer(help="Measure a model, on published sets and on your own.", no_args_is_help=True)
 
 DEFAULT_PROBED_SECONDS = 10.0  # MuQ's windows
 DEFAULT_DRAWS = 5
-
-Out = Annotated[Path | None, typer.Option(help="Write figures and record to this .json, each track's scores beside.")]
-Prompts = Annotated[
-    Path | None, typer.Option(help="TOML of prompt sets, such as configs/prompts/music.toml; else the bare tag.")
-]
-AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on with over 1 % of the files missing.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Embed anew, and do not keep the vectors.")]
-Manifest = Annotated[Path, typer.Argument(help="Tracks as JSON Lines or CSV, a folder of tar shards or of audio.")]
 
 
 @app.command("mtt")
@@ -52,7 +59,7 @@ def eval_mtt(
         audio=audio, annotations=annotations, split=split, clip_info=clip_info, merge_synonyms=merge_synonyms
     )
     dataset = open_dataset("mtt", options).part("heldout")
-    _tag(dataset, _load_later(model, device, precision), out, prompts, allow_missing, no_cache)
+    run_tagging(dataset, load_later(model, device, precision), out, prompts, allow_missing, no_cache)
 
 
 @app.command("gtzan")
@@ -75,7 +82,7 @@ def eval_gtzan(
     from data.datasets.opening import DatasetOptions, open_dataset
 
     dataset = open_dataset("gtzan", DatasetOptions(audio=audio, annotations=annotations, suffix=suffix))
-    _tag(dataset.part("heldout"), _load_later(model, device, precision), out, prompts, allow_missing, no_cache)
+    run_tagging(dataset.part("heldout"), load_later(model, device, precision), out, prompts, allow_missing, no_cache)
 
 
 @app.command("jamendo")
@@ -100,12 +107,13 @@ def eval_jamendo(
 
     options = DatasetOptions(audio=audio, annotations=annotations, split=split, suffix=suffix)
     dataset = open_dataset("jamendo", options).part("heldout")
-    _tag(dataset, _load_later(model, device, precision), out, prompts, allow_missing, no_cache)
+    run_tagging(dataset, load_later(model, device, precision), out, prompts, allow_missing, no_cache)
 
 
 @app.command("tags")
 def eval_tags(
     manifest: Manifest,
+    judge: JudgeOption = None,
     prompts: Prompts = None,
     allow_missing: AllowMissing = False,
     no_cache: NoCache = False,
@@ -116,32 +124,14 @@ def eval_tags(
 ) -> None:
     """Zero-shot tagging of your own tracks, whose manifest says which tags are true of them and which are not.
 
+    With --judge, on the tags that it knows.
+
     Example: mulan eval tags heldout/manifest.jsonl
     """
     dataset = _own_set(manifest)
-    _tag(dataset, _load_later(model, device, precision), out, prompts, allow_missing, no_cache)
-
-
-@app.command("reserved")
-def eval_reserved(
-    folder: Annotated[Path, typer.Argument(help="Where `mulan data music FOLDER --reserved` has put the music.")],
-    all_packages: Annotated[bool, typer.Option("--all-packages", help="Against all reserved music.")] = False,
-    prompts: Prompts = None,
-    no_cache: NoCache = False,
-    model: Model = DEFAULT_MODEL,
-    out: Out = None,
-    device: Device = "auto",
-    precision: PrecisionOption = Precision.AUTO,
-) -> None:
-    """Zero-shot classical, metal and electronic on real music that mulan-mini has never heard.
-
-    Example: mulan eval reserved real
-    """
-    from data.corpus import read_tracks
-    from data.datasets.reserved_music import reserved_music
-
-    dataset = reserved_music(read_tracks(folder), all_packages=all_packages)
-    _tag(dataset, _load_later(model, device, precision), out, prompts, False, no_cache)
+    load = load_later(model, device, precision)
+    beside = judge_later(judge, device, precision)
+    run_tagging(dataset, load, out, prompts, allow_missing, no_cache, judge=beside)
 
 
 @app.command("retrieval")
@@ -164,8 +154,8 @@ def eval_retrieval(
     from mulan.evaluation.retrieval import evaluate_retrieval
 
     dataset = read_captions(pairs, audio, subset=subset)
-    load = _load_later(model, device, precision)
-    figures.print_retrieval(_evaluate(evaluate_retrieval, dataset, load, out, allow_missing, no_cache))
+    load = load_later(model, device, precision)
+    figures.print_retrieval(run_evaluation(evaluate_retrieval, dataset, load, out, allow_missing, no_cache))
 
 
 @app.command("probe")
@@ -205,7 +195,7 @@ def eval_probe(
     with_layers = layers or layer is not None
     if not with_layers and clip_seconds is not None:
         raise typer.BadParameter("--clip-seconds is for --layers; vectors have the model's own windows")
-    _check_out(out)
+    check_out(out)
     dataset = _set_to_probe(name, audio, annotations, split=split, suffix=suffix, training=training)
     check_probe(dataset, allow_missing=allow_missing)
     if with_layers:
@@ -217,14 +207,14 @@ def eval_probe(
         embed = functools.partial(layer_features, probed.backbone, clip_seconds=seconds)
     else:
         probed = load_model(model, device, precision)
-        embed = functools.partial(embed_set, probed, cache=_cache(no_cache))
+        embed = functools.partial(embed_set, probed, cache=vector_cache(no_cache))
     with console.progress("embedding", total=len(dataset.tracks)) as advance:
         found = embed(dataset.tracks, allow_missing=allow_missing, on_track=lambda: advance(1))
     if layer is not None:
         found = found.layer(layer)
     result = probe_dataset(found, dataset, shots=shots, draws=draws or DEFAULT_DRAWS)
     record = record_of(probed, dataset, found)
-    _settle(out, result.summary(), record, result.witness(dataset))
+    settle(out, result.summary(), record, result.witness(dataset))
     figures.print_probe(result, record)
 
 
@@ -242,69 +232,13 @@ def eval_compare(
     figures.print_comparison(compare(first, second))
 
 
+app.command("words")(eval_words)
+app.command("robustness")(eval_robustness)
+app.command("reserved")(eval_reserved)
+app.command("agreement")(eval_agreement)
+app.command("planetblupi")(eval_planetblupi)
+app.command("captions")(eval_captions)
 app.command("report")(report)
-
-
-def _load_later(model: str, device: str, precision: Precision) -> Callable[[], Any]:
-    """Load the model once the tables have been read: they are what is wrong most often, and quickest to read."""
-    return lambda: load_model(model, device, precision)
-
-
-def _tag(
-    dataset: Any, load: Callable[[], Any], out: Path | None, prompts: Path | None, allow_missing: bool, no_cache: bool
-) -> None:
-    from mulan.evaluation.prompts import BARE, read_prompts
-    from mulan.evaluation.tagging import evaluate_tagging
-
-    chosen = BARE if prompts is None else read_prompts(prompts)
-    evaluate = functools.partial(evaluate_tagging, prompts=chosen)
-    figures.print_tagging(_evaluate(evaluate, dataset, load, out, allow_missing, no_cache))
-
-
-def _evaluate(
-    evaluate: Callable[..., Any],
-    dataset: Any,
-    load: Callable[[], Any],
-    out: Path | None,
-    allow_missing: bool,
-    no_cache: bool,
-) -> Any:
-    """Run a zero-shot evaluation with progress, and settle it."""
-    from mulan.evaluation.embeddings import present
-
-    _check_out(out)
-    present(dataset.tracks, allow_missing=allow_missing)  # a wrong folder shows before a model is fetched
-    encoder = load()
-    with console.progress("embedding", total=len(dataset.tracks)) as advance:
-        result = evaluate(
-            encoder, dataset, cache=_cache(no_cache), allow_missing=allow_missing, on_track=lambda: advance(1)
-        )
-    _settle(out, asdict(result.figures), result.record, result.witness)
-    return result
-
-
-def _settle(out: Path | None, found: dict[str, Any], record: Any, witness: Any) -> None:
-    """Say what was left out, and write the result if it is wanted."""
-    from mulan.evaluation.record import write_result
-
-    for path, reason in record.failed:
-        console.skipping(Path(path), reason)
-    if out is not None:
-        write_result(out, found, record, witness, command=COMMAND.get())
-        console.note(f"{out} written")
-
-
-def _check_out(out: Path | None) -> None:
-    if out is not None:
-        check_writable(out)
-        if out.suffix != ".json":
-            raise typer.BadParameter(f"{out}: a result is JSON; name it NAME.json")
-
-
-def _cache(no_cache: bool) -> Path | None:
-    from mulan.runtime import mulan_home
-
-    return None if no_cache else mulan_home() / "vectors"
 
 
 def _set_to_probe(name: str, audio: Path | None, annotations: Path | None, **options: Any) -> Any:

@@ -99,14 +99,7 @@ def print_probe(result: Any, record: Any) -> None:
 
 def print_comparison(comparison: Any) -> None:
     """Differences with their intervals; those that chance alone does not explain are marked."""
-    for heading, differences in (("ROC-AUC of a tag", comparison.per_tag), ("", comparison.differences)):
-        if differences:
-            table = table_of(heading, "first", "second", "difference", "95 %", "")
-            for row in differences:
-                values = (f"{row.first:.4f}", f"{row.second:.4f}", f"{row.difference:+.4f}")
-                table.add_row(Text(row.figure), *values, span(row.ci95, digits=4), "clear" if row.is_clear else "")
-            results.print(table)
-            results.print()
+    _print_differences(comparison, "first", "second")
     results.print(Text(f"first:  {comparison.first}\nsecond: {comparison.second}"))
     for name, (first, second) in comparison.settings.items():
         results.print(Text(f"they differ in {name}: {_shown(first)} and {_shown(second)}"))
@@ -117,6 +110,31 @@ def print_comparison(comparison: Any) -> None:
     results.print(Text(f"second against first: {verdict}"), style="bold")
 
 
+def print_beside(beside: Any) -> None:
+    """A judge's figures and the model's, and whether the model is better than it."""
+    results.print()
+    _print_differences(beside, beside.judge, "model")
+    if beside.unknown:
+        results.print(Text(f"{beside.judge} does not know, so in no figure: {', '.join(beside.unknown)}"))
+    results.print(Text(f"difference: model minus {beside.judge}, which learned these words; clear: 0 is outside"))
+    for row in beside.differences:
+        verdict = "not clear" if not row.is_clear else "above" if row.difference > 0 else "below"
+        name = TAGGING.get(row.figure, row.figure)
+        shown = f"{name} against {beside.judge} {row.difference:+.3f} (95 % {span(row.ci95)}): {verdict}"
+        results.print(Text(shown), style="bold")
+
+
+def _print_differences(compared: Any, first: str, second: str) -> None:
+    for heading, differences in (("ROC-AUC of a tag", compared.per_tag), ("", compared.differences)):
+        if differences:
+            table = table_of(heading, first, second, "difference", "95 %", "")
+            for row in differences:
+                values = (f"{row.first:.4f}", f"{row.second:.4f}", f"{row.difference:+.4f}")
+                table.add_row(Text(row.figure), *values, span(row.ci95, digits=4), "clear" if row.is_clear else "")
+            results.print(table)
+            results.print()
+
+
 def print_check(check: Any) -> None:
     """A row of the doctor's table, as soon as it is known: green or red, and a remedy only where one is needed."""
     word, style = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("-", "dim")}[check.passed]
@@ -124,6 +142,45 @@ def print_check(check: Any) -> None:
     results.print(Text.assemble((f"{word:<6}", style), (name, "bold"), check.found, (f"  ({check.allowed})", "dim")))
     if check.passed is False:
         results.print(Text(f"{'':6}{'':{_CHECK_WIDTH}}{check.remedy}", "red"))
+
+
+def print_words(result: Any) -> None:
+    """What went wrong, then the hits of each group of phrasings, and last the shares."""
+    table = table_of("phrasing that misses", "expected", "nearest")
+    for miss in result.misses:
+        table.add_row(Text(miss.text), Text(" / ".join(miss.expected)), Text(", ".join(miss.nearest)))
+    if result.misses:
+        results.print(table)
+        results.print()
+    for side, what in (("far", "other music"), ("daily", "their daily sense")):
+        wrong = [word for word, margins in result.margins.items() if getattr(margins, side) <= 0]
+        if wrong:
+            results.print(Text(f"ambiguous words nearer to {what}: {', '.join(wrong)}"))
+    table = table_of("phrasings", "hit@1", "95 %", "hit@3", "95 %", "of")
+    for name, hits in result.hits.items():
+        cells = (cell for share in (hits.at_1, hits.at_3) for cell in (f"{share.share:.3f}", span(share.ci95)))
+        table.add_row(Text(name), *cells, f"{hits.at_1.total:,}")
+    results.print()
+    results.print(table)
+    results.print()
+    for share, what in ((result.ambiguous, "other music"), (result.ambiguous_daily, "their daily sense")):
+        counts = f"{share.passed} of {share.total} ambiguous words are nearer to their music than to {what}"
+        results.print(f"{counts}: {share.share:.3f} (95 % {span(share.ci95)}), guessing passes half", style="bold")
+    for name in ("seen", "unseen"):
+        if hits := result.hits.get(name):
+            shown = f"{name} phrasings hit@1 {hits.at_1.share:.3f} (95 % {span(hits.at_1.ci95)})"
+            results.print(f"{shown}, hit@3 {hits.at_3.share:.3f}", style="bold")
+    results.print(Text(f"{result.model} ({result.fingerprint[:8]}); {result.vocabulary} words, each text alone"))
+
+
+def print_robustness(result: Any) -> None:
+    """A row for each way of degrading."""
+    table = table_of("the clip as", "cosine", "95 %", "5th percentile")
+    for name, kept in result.conditions.items():
+        table.add_row(Text(name), f"{kept.mean:.4f}", span(kept.ci95, digits=4), f"{kept.percentile_5:.4f}")
+    results.print(table)
+    counts = f"the middle {result.excerpt_seconds:g} s of {len(result.tracks):,} tracks"
+    results.print(Text(f"{result.model} ({result.fingerprint[:8]}), {result.precision}; {counts}"))
 
 
 def print_counts(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -1,4 +1,4 @@
-"""Audio augmentation: mixing, equaliser, noise and gain on waveforms, and the rectangles that SpecAugment blanks.
+"""Audio augmentation: mixing, equaliser, noise, band limit and gain on waveforms, and SpecAugment's rectangles.
 
 All of it is off by default. Waveforms are float32 [s], nominally between -1 and 1; results may go beyond, for nothing
 is clipped or normalised: the log-mel front ends take any range.
@@ -50,6 +50,16 @@ class Noise(StrictModel):
     colours: Annotated[tuple[Literal["white", "pink"], ...], Field(min_length=1)] = ("white", "pink")
 
 
+class BandLimit(StrictModel):
+    """All above a frequency is taken away, as by a lower sampling rate or a codec; `share` is how many clips lose it.
+
+    `limit` bounds the frequency, drawn evenly, in parts of the highest: at 24 kHz, 0.5 is 6 kHz.
+    """
+
+    share: Share = 0.5
+    limit: Annotated[tuple[Share, Share], AfterValidator(_ordered)] = (0.3, 1.0)
+
+
 class Mixing(StrictModel):
     """Another clip of the data set, added `snr_db` below this one; `share` is how many clips get one.
 
@@ -81,6 +91,7 @@ class AudioAugmentation(StrictModel):
     gain_db: NonNegativeFloat = 0.0
     equaliser: Equaliser | None = None
     noise: Noise | None = None
+    band_limit: BandLimit | None = None
     mixing: Mixing | None = None
     spec_augment: SpecAugment | None = None
 
@@ -88,7 +99,7 @@ class AudioAugmentation(StrictModel):
 def augment(
     waveform: Samples, rng: np.random.Generator, config: AudioAugmentation, other: Callable[[], Samples]
 ) -> Samples:
-    """Augment a waveform float32 [s]: mixing, equaliser, noise, gain, in the order in which a recording meets them.
+    """Augment a waveform float32 [s]: mixing, equaliser, noise, band limit, gain: as a recording meets them.
 
     The input is not written to, and is itself the result when nothing is done.
 
@@ -102,6 +113,8 @@ def augment(
     if config.noise and rng.random() < config.noise.share:
         noise = _draw_noise(rng, config.noise, len(waveform))
         waveform = _add(waveform, noise, snr_db=rng.uniform(*config.noise.snr_db))
+    if config.band_limit and rng.random() < config.band_limit.share:
+        waveform = _without_highest(waveform, rng.uniform(*config.band_limit.limit))
     if config.gain_db:
         waveform = waveform * np.float32(10 ** (rng.uniform(-config.gain_db, config.gain_db) / 20))
     return waveform
@@ -171,6 +184,12 @@ def _draw_filters(rng: np.random.Generator, config: Equaliser) -> np.ndarray:
             shelf(frequencies[-1], gain_db=gains[-1], side="high"),
         ]
     )
+
+
+def _without_highest(waveform: Samples, limit: float) -> Samples:
+    spectrum = np.fft.rfft(waveform)
+    spectrum[round(limit * len(spectrum)) :] = 0
+    return np.fft.irfft(spectrum, len(waveform)).astype(np.float32)
 
 
 def _draw_noise(rng: np.random.Generator, config: Noise, samples: int) -> Samples:

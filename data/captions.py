@@ -127,6 +127,22 @@ def write_captions(facts: Facts, rng: np.random.Generator) -> tuple[str, ...]:
     return tuple(captions)
 
 
+def full_caption(facts: Facts) -> str:
+    """One sentence with tempo, style and up to four instruments and the drums, the same for the same facts.
+
+    "A fast celtic piece with violin, flute and acoustic guitar, around 132 bpm."
+    """
+    paces = [word for word in ("slow", "fast") if word in facts.tags]
+    style = facts.style if facts.style in (*_STYLE_NAMES, *STYLE_TAGS) else next(iter(facts.style_tags), None)
+    start = _article(" ".join([*paces, *([style] if style else []), "piece"]))
+    heard = [program for program in facts.programs if program not in BASSES] or list(facts.programs)
+    names = list(dict.fromkeys(INSTRUMENTS[program].name for program in heard))[:4]
+    if facts.is_solo:
+        return f"{start} for solo {names[0]}, {_tempo(facts)}."
+    drums = {"kit": ["drums"], "hand": ["hand drums"], "tabla": ["tabla"], "none": []}[facts.drums]
+    return f"{start} with {_joined([*names, *drums])}, {_tempo(facts)}."
+
+
 def _bare(facts: Facts, rng: np.random.Generator) -> str:
     return _say(_pick(_telling(facts, rng), rng), rng)
 
@@ -259,9 +275,14 @@ def _key(facts: Facts) -> str:
     return f"in {facts.key} {facts.mode}" if facts.mode in _NAMED_MODES else ""
 
 
+def say(tag: str, rng: np.random.Generator) -> str:
+    """One of the ways people put a word; the word itself where no other is known."""
+    return _pick(_SYNONYMS[tag], rng) if tag in _SYNONYMS else tag
+
+
 def _say(tag: str, rng: np.random.Generator) -> str:
     """The word itself half of the time, else one of the ways people put it."""
-    return _pick(_SYNONYMS[tag], rng) if tag in _SYNONYMS and rng.random() < 0.5 else tag
+    return say(tag, rng) if tag in _SYNONYMS and rng.random() < 0.5 else tag
 
 
 def _pick(words: Sequence[str], rng: np.random.Generator) -> str:

@@ -1,9 +1,11 @@
 """What is true of a piece, and the words that follow from it: the source of every caption and label."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from typing import Literal
 
 from data.composer.style import STYLE_TAGS
+from data.errors import ManifestError
 from data.instruments import CHOIRS, DRUMLIKE, INSTRUMENT_TAGS, INSTRUMENTS, SECTIONS, VOICE_LIKE
 
 # Between two cut-offs a piece is neither called slow nor called not slow; so for fast, quiet and loud.
@@ -167,6 +169,24 @@ class Facts:
         needed = _NEEDS_SOUND.get(tag, ())
         lacks_sound = bool(needed) and all(self._instrument_verdict(word) is False for word in needed)
         return False if lacks_kit or lacks_sound else None
+
+
+def facts_of(recorded: Mapping[str, object]) -> Facts:
+    """The facts of a piece from what its manifest has recorded of it; what else is recorded there is left alone.
+
+    Raises:
+        ManifestError: a fact is missing, so the track is none of our pieces.
+    """
+    values = {
+        field.name: tuple(value) if isinstance(value := recorded[field.name], list) else value
+        for field in fields(Facts)
+        if field.name in recorded
+    }
+    try:
+        return Facts(**values)  # type: ignore[arg-type]
+    except TypeError as error:
+        missing = [field.name for field in fields(Facts) if field.default is MISSING and field.name not in values]
+        raise ManifestError(f"facts: have no {', '.join(missing)}; need those of a piece that we composed") from error
 
 
 def _between(value: float, *, low: float, high: float) -> bool | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 TICKS_PER_BEAT = 480
 DRUM_CHANNEL = 9
+_TEMPO = b"\xff\x51"
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 
 
@@ -42,7 +43,7 @@ def write_midi(path: Path, parts: Sequence[Part], *, bpm: float, end_beat: float
         raise ValueError(f"{path}: {melodic} melodic parts; MIDI has {len(MELODIC_CHANNELS)} melodic channels")
     channels = iter(MELODIC_CHANNELS)
     tempo = struct.pack(">I", round(60_000_000 / bpm))[1:]
-    tracks = [_track([(0, b"\xff\x51\x03" + tempo)], end_beat=end_beat)]
+    tracks = [_track([(0, _TEMPO + b"\x03" + tempo)], end_beat=end_beat)]
     for part in parts:
         channel = DRUM_CHANNEL if part.is_drums else next(channels)
         tracks.append(_track(_events(part, channel), end_beat=end_beat))
@@ -103,6 +104,26 @@ def read_midi(path: Path) -> list[Part]:
     Raises:
         ValueError: it is not a MIDI file that counts ticks of a beat.
     """
+    events, division = _read_events(path)
+    order = {0xC0: 0, 0xB0: 0, 0x80: 1, 0x90: 2}
+    events.sort(key=lambda event: (event[0], 1 if _is_release(event[1]) else order.get(event[1][0] & 0xF0, 0)))
+    return _parts_of(events, division)
+
+
+def read_bpm(path: Path) -> float:
+    """The tempo of a MIDI file that keeps one from beginning to end.
+
+    Raises:
+        ValueError: it is not a MIDI file that counts ticks of a beat, or gives no tempo, or changes it.
+    """
+    tempos = {message[2:] for _, message in _read_events(path)[0] if message[:2] == _TEMPO}
+    if len(tempos) != 1:
+        raise ValueError(f"{path}: has {len(tempos)} tempos; need one")
+    return 60_000_000 / int.from_bytes(tempos.pop(), "big")
+
+
+def _read_events(path: Path) -> tuple[list[tuple[int, bytes]], int]:
+    """(tick, message) of all tracks, and how many ticks a beat has."""
     content = path.read_bytes()
     division = int.from_bytes(content[12:14], "big")
     if content[:4] != b"MThd" or division == 0 or division >= 0x8000:
@@ -114,9 +135,7 @@ def read_midi(path: Path) -> list[Part]:
         if content[position : position + 4] == b"MTrk":
             events += _read_track(content[position + 8 : position + 8 + length])
         position += 8 + length
-    order = {0xC0: 0, 0xB0: 0, 0x80: 1, 0x90: 2}
-    events.sort(key=lambda event: (event[0], 1 if _is_release(event[1]) else order.get(event[1][0] & 0xF0, 0)))
-    return _parts_of(events, division)
+    return events, division
 
 
 def _is_release(message: bytes) -> bool:
@@ -124,7 +143,7 @@ def _is_release(message: bytes) -> bool:
 
 
 def _read_track(track: bytes) -> list[tuple[int, bytes]]:
-    """(tick, message) of everything that is said to a channel."""
+    """(tick, message) of everything that is said to a channel, or of the piece: that without its length."""
     events, position, tick, status = [], 0, 0, 0
     while position < len(track):
         delta, position = _read_length(track, position)
@@ -133,7 +152,10 @@ def _read_track(track: bytes) -> list[tuple[int, bytes]]:
             status = track[position]
             position += 1
         if status in (0xFF, 0xF0, 0xF7):
-            length, position = _read_length(track, position + (status == 0xFF))
+            kind = track[position : position + (status == 0xFF)]
+            length, position = _read_length(track, position + len(kind))
+            if kind:
+                events.append((tick, bytes((status,)) + kind + track[position : position + length]))
             position += length
             continue
         size = 1 if status & 0xF0 in (0xC0, 0xD0) else 2

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
-from data.captions import claimed_tags
+from data.captions import claimed_tags, say
 from data.config import StrictModel
 from data.manifest import Track
 
@@ -26,6 +26,18 @@ TEMPLATES = (
     "A listener summed this track up as {tags}.",
     "Whoever searches for {tags} should find this.",
     "It belongs in a playlist named {tags}.",
+    "{tags} please",
+    "play me some {tags}",
+    "songs with {tags}",
+    "i want to hear {tags}",
+    "anything with {tags}?",
+    "got any {tags}?",
+    "tracks that have {tags}",
+    "something like {tags}",
+    "{tags} for a video",
+    "put on {tags}",
+    "where can i find {tags}",
+    "need {tags} for my film",
 )
 # Latin sentences end before a capital and after a word of three letters or more, so that "Mr. Smith", "J. S. Bach" and
 # "approx. 90 bpm" stay whole; Chinese ones need no space. The space stays with the sentence before it.
@@ -48,6 +60,7 @@ class TextAugmentation(StrictModel):
             zero-shot tagging asks.
         tag_dropout: how many tags a drawn list loses; one always stays.
         sentence_dropout: how many of its sentences a caption of several loses; one always stays.
+        synonym_share: how many tags of a list are said in one of the ways that our captions know.
         template_share: how many lists are put into one of `TEMPLATES`.
         typo_share: how many texts have one slip of the finger, in a word of `SHORTEST_MISSPELT` letters or more.
 
@@ -61,6 +74,7 @@ class TextAugmentation(StrictModel):
     list_length_shares: tuple[Share, ...] = (0.5, 0.25, 0.15, 0.1)
     tag_dropout: Share = 0.0
     sentence_dropout: Share = 0.0
+    synonym_share: Share = 0.0
     template_share: Share = 0.0
     typo_share: Share = 0.0
 
@@ -83,9 +97,7 @@ def draw_text(track: Track, rng: np.random.Generator, config: TextAugmentation) 
         ValueError: the track has neither captions nor tags.
     """
     text, claims = _draw_correct(track, rng, config)
-    if config.typo_share and rng.random() < config.typo_share:
-        text = _misspelt(text, rng)
-    return text, claims
+    return _with_slips(text, rng, config), claims
 
 
 def _draw_correct(track: Track, rng: np.random.Generator, config: TextAugmentation) -> tuple[str, tuple[str, ...]]:
@@ -96,11 +108,26 @@ def _draw_correct(track: Track, rng: np.random.Generator, config: TextAugmentati
         caption = _without_some_sentences(caption, rng, config.sentence_dropout)
         return caption, claimed_tags(caption, track.tags)
     tags = _thinned(_shuffled_list(track.tags, rng, config), rng, config.tag_dropout)
+    return _listed(tags, rng, config), tuple(tags)
+
+
+def draw_words(words: Sequence[str], rng: np.random.Generator, config: TextAugmentation) -> list[str]:
+    """Draw a text for each single word, as if it were the list of a track's tags."""
+    return [_with_slips(_listed([word], rng, config), rng, config) for word in words]
+
+
+def _listed(tags: Sequence[str], rng: np.random.Generator, config: TextAugmentation) -> str:
+    if config.synonym_share:
+        tags = [say(tag, rng) if rng.random() < config.synonym_share else tag for tag in tags]
     # Commas, not "and": "no drums and piano" could deny the piano.
     text = ", ".join(tags)
     if config.template_share and rng.random() < config.template_share:
         text = TEMPLATES[rng.integers(len(TEMPLATES))].format(tags=text)
-    return text, tuple(tags)
+    return text
+
+
+def _with_slips(text: str, rng: np.random.Generator, config: TextAugmentation) -> str:
+    return _misspelt(text, rng) if config.typo_share and rng.random() < config.typo_share else text
 
 
 def _misspelt(text: str, rng: np.random.Generator) -> str:

@@ -4,20 +4,59 @@ Only evaluation imports this module; a test holds that. A model that had learned
 MagnaTagATune, could not be called zero-shot on its tags.
 """
 
+import hashlib
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
-from data.audio import load_audio, probe
-from data.errors import ConfigError
+from data.audio import load_audio
+from data.errors import AudioError, ConfigError
 from data.manifest import Track
 from data.reserved import JUDGE_PREFIX
-from mulan.musicnn import SAMPLE_RATE, Tagger
+from mulan.encoding import EmbeddedFile, FailedFile
+from mulan.musicnn import SAMPLE_RATE, WINDOW_SAMPLES, Tagger
 from mulan.published_musicnn import load_tagger
 from mulan.runtime import Runtime
 
 JUDGES = ("MTT_musicnn", "MTT_vgg")
 
 
-def load_judge(name: str = "MTT_musicnn", *, runtime: Runtime) -> Tagger:
+class Judge:
+    """A tagger that is asked about tracks, by the path that an encoder takes, so that its answers can be kept.
+
+    Attributes:
+        name: of its weights.
+        tags: what it gives probabilities of.
+        fingerprint: hash of its weights.
+    """
+
+    def __init__(self, tagger: Tagger, *, runtime: Runtime) -> None:
+        self.name, self.tags, self.dim = tagger.name, tagger.tags, len(tagger.tags)
+        self.precision = runtime.precision
+        digest = hashlib.sha256(tagger.name.encode())
+        for name, tensor in sorted(tagger.state_dict().items()):
+            digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+        self.fingerprint = digest.hexdigest()
+        self._tagger = tagger
+
+    def embed_tracks(self, tracks: Iterable[Track]) -> Iterator[EmbeddedFile | FailedFile]:
+        """Yield each track's windows of 3 s with the probability of every tag, [w, tags]; less than 3 s are left over.
+
+        Of a track that is a part of a file, only that part is heard. What cannot be read is a `FailedFile`.
+        """
+        for track in tracks:
+            try:
+                waveform = load_audio(track.source, sample_rate=SAMPLE_RATE, start=track.start, seconds=track.length)
+            except AudioError as error:
+                yield FailedFile(path=track.path, reason=str(error).removeprefix(f"{track.source}: "))
+                continue
+            probabilities = 1 / (1 + np.exp(-self._tagger.logits(waveform)))
+            starts = np.arange(len(probabilities)) * WINDOW_SAMPLES / SAMPLE_RATE
+            spans = np.stack([starts, starts + WINDOW_SAMPLES / SAMPLE_RATE], axis=1)
+            yield EmbeddedFile(path=track.path, vectors=probabilities, spans=spans)
+
+
+def load_judge(name: str = "MTT_musicnn", *, runtime: Runtime) -> Judge:
     """Load a network to compare with.
 
     Raises:
@@ -26,20 +65,4 @@ def load_judge(name: str = "MTT_musicnn", *, runtime: Runtime) -> Tagger:
     """
     if name not in JUDGES:
         raise ConfigError(f"judge {name!r}: unknown; allowed are {', '.join(JUDGES)}, whose names begin {JUDGE_PREFIX}")
-    return load_tagger(name, runtime=runtime)
-
-
-def judge_middle(track: Track, judge: Tagger, *, seconds: float = 29.0) -> np.ndarray:
-    """What a judge thinks of the middle of a track: each tag's probability, averaged over windows, float32 [tags].
-
-    Args:
-        seconds: of the excerpt; MagnaTagATune's clips have 29.
-
-    Raises:
-        AudioError: the file cannot be read.
-    """
-    length = track.length if track.length is not None else (probe(track.source).seconds or 0.0) - track.start
-    start = track.start + max(0.0, (length - seconds) / 2)
-    waveform = load_audio(track.source, sample_rate=SAMPLE_RATE, start=start, seconds=min(seconds, length) or seconds)
-    probabilities: np.ndarray = 1 / (1 + np.exp(-judge.logits(waveform)))
-    return probabilities.mean(axis=0)
+    return Judge(load_tagger(name, runtime=runtime), runtime=runtime)

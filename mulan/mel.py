@@ -11,7 +11,7 @@ MEL_BANDS = 128
 # The statistics of the Million Song Dataset that the published weights expect (reference.md 1.1).
 MSD_MEAN = 6.768444971712967
 MSD_STD = 18.417922652295623
-_POWER_FLOOR = 1e-10
+POWER_FLOOR = 1e-10  # -100 dB: what the published weights know silence as
 
 
 class LogMel(nn.Module):
@@ -24,9 +24,9 @@ class LogMel(nn.Module):
     window: Tensor
     filters: Tensor
 
-    def __init__(self, *, mean: float = MSD_MEAN, std: float = MSD_STD) -> None:
+    def __init__(self, *, mean: float = MSD_MEAN, std: float = MSD_STD, floor: float = POWER_FLOOR) -> None:
         super().__init__()
-        self.mean, self.std = mean, std
+        self.mean, self.std, self.floor = mean, std, floor
         filters = melscale_fbanks(FFT_SAMPLES // 2 + 1, 0.0, SAMPLE_RATE / 2, MEL_BANDS, SAMPLE_RATE)
         self.register_buffer("window", torch.hann_window(FFT_SAMPLES), persistent=False)
         self.register_buffer("filters", filters, persistent=False)
@@ -45,5 +45,5 @@ class LogMel(nn.Module):
             real, imaginary = spectrum[..., :-1].real, spectrum[..., :-1].imag  # as published, without the last frame
             power = real.square().addcmul_(imaginary, imaginary)  # three times as fast as abs().square() on a CPU
             mel = self.filters.T @ power  # [b, 128, t]
-            decibels = 10.0 * mel.clamp(min=_POWER_FLOOR).log10()
+            decibels = 10.0 * mel.clamp(min=self.floor).log10()
             return (decibels - self.mean) / self.std

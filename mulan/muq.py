@@ -8,13 +8,13 @@ import itertools
 from typing import ClassVar, Self, TypeVar
 
 import torch
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from data.config import StrictModel
-from mulan.mel import HOP_SAMPLES, MEL_BANDS, MSD_MEAN, MSD_STD, SAMPLE_RATE, LogMel
+from mulan.mel import HOP_SAMPLES, MEL_BANDS, MSD_MEAN, MSD_STD, POWER_FLOOR, SAMPLE_RATE, LogMel
 from mulan.recompute import call_module
 
 _ROTARY_BASE = 10_000.0
@@ -26,7 +26,13 @@ Conv = TypeVar("Conv", nn.Conv1d, nn.Conv2d)
 
 
 class MuQConfig(StrictModel):
-    """Widths and depth of a MuQ; the defaults are those of the published large model."""
+    """Widths and depth of a MuQ; the defaults are those of the published large model.
+
+    Attributes:
+        mel_floor: power below which a mel band counts as silent. The published 1e-10 makes what a codec or a lower
+            sampling rate took away, and no ear misses, the strongest feature of a clip; 1e-5 is the noise of a good
+            converter.
+    """
 
     conv_dim: PositiveInt = 512
     dim: PositiveInt = 1024
@@ -36,6 +42,8 @@ class MuQConfig(StrictModel):
     conv_kernel: PositiveInt = 31
     mel_mean: float = MSD_MEAN
     mel_std: float = MSD_STD
+    # Left out of what is stored unless it says something: fingerprints of models from before it stand.
+    mel_floor: PositiveFloat = Field(default=POWER_FLOOR, exclude_if=lambda floor: floor == POWER_FLOOR)
     dropout: float = 0.1
 
     @model_validator(mode="after")
@@ -266,7 +274,7 @@ class MuQ(nn.Module):
     def __init__(self, config: MuQConfig) -> None:
         super().__init__()
         self.config = config
-        self.mel = LogMel(mean=config.mel_mean, std=config.mel_std)
+        self.mel = LogMel(mean=config.mel_mean, std=config.mel_std, floor=config.mel_floor)
         self.stem = Stem(config)
         self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.depth))

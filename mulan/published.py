@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data.errors import CheckpointError
 from mulan.audio_tower import AudioTowerConfig
-from mulan.mel import HOP_SAMPLES, MEL_BANDS, SAMPLE_RATE
+from mulan.mel import HOP_SAMPLES, MEL_BANDS, POWER_FLOOR, SAMPLE_RATE
 from mulan.mert import MertConfig
 from mulan.model import MuLanConfig
 from mulan.muq import MuQConfig
@@ -139,6 +139,8 @@ def write_muq_config(config: MuQConfig | MertConfig) -> dict[str, Any]:
         CheckpointError: it is not that of a MuQ.
     """
     config = _only_muq(config)
+    if config.mel_floor != POWER_FLOOR:
+        raise CheckpointError(f"mel_floor = {config.mel_floor:g}: the published layout knows {POWER_FLOOR:g} alone")
     dropouts = ("activation_dropout", "attention_dropout", "conformer_conv_dropout", "hidden_dropout")
     inner = {
         **_CONFORMER,

@@ -67,7 +67,7 @@ def compare(first: Path, second: Path) -> Comparison:
             remedy = "cannot be compared; if they should be of the same, evaluate the older one again"
             raise ManifestError(f"{first}, {second}: are of different {noun} ({found}) and {remedy}")
     witnesses = [read_witness(path, result) for path, result in zip((first, second), results, strict=True)]
-    build = {"tagging": _compare_tagging, "retrieval": _compare_retrieval, "probe": _compare_probes}[results[0]["task"]]
+    build = {"tagging": compare_tagging, "retrieval": _compare_retrieval, "probe": _compare_probes}[results[0]["task"]]
     tracks, differences, per_tag = build(witnesses[0], witnesses[1])
     return Comparison(
         first=_title(results[0]),
@@ -83,7 +83,15 @@ def compare(first: Path, second: Path) -> Comparison:
 _Arrays = Mapping[str, np.ndarray]
 
 
-def _compare_tagging(first: _Arrays, second: _Arrays) -> tuple[int, list[Difference], list[Difference]]:
+def compare_tagging(first: _Arrays, second: _Arrays) -> tuple[int, list[Difference], list[Difference]]:
+    """How many tracks both used, differences of the averages, and of each label's ROC-AUC.
+
+    Args:
+        first, second: witnesses of tagging (`TaggingResult.witness`) of the same labels.
+
+    Raises:
+        ManifestError: the labels or the truths differ.
+    """
     rows, other_rows, weights = _paired(first, second)
     is_exclusive = bool(first["is_exclusive"])
     truth = first["truth"][rows]

@@ -31,7 +31,7 @@ class DirectionFigures(RetrievalScores):
 
 @dataclass(frozen=True, kw_only=True)
 class Directions:
-    """Both directions. A caption has one relevant track; of a track, each of its captions is relevant."""
+    """Both directions. Relevant to a caption is its track, or all that share it; to a track, each of its captions."""
 
     text_to_audio: DirectionFigures
     audio_to_text: DirectionFigures
@@ -60,6 +60,7 @@ def evaluate_retrieval(
     encoder: Encoder,
     dataset: Dataset,
     *,
+    share_captions: bool = False,
     cache: Path | None = None,
     allow_missing: bool = False,
     on_track: Callable[[], None] = lambda: None,
@@ -68,6 +69,8 @@ def evaluate_retrieval(
 
     Args:
         dataset: tracks with captions; all of them are judged.
+        share_captions: of tracks that have the same caption, word for word, each is right. Published figures are of
+            one right track, even where people wrote the same of two.
         cache, allow_missing, on_track: as for `embed_set`.
 
     Raises:
@@ -79,6 +82,9 @@ def evaluate_retrieval(
     captions = [caption for track in embeddings.tracks for caption in track.captions]
     owners = np.repeat(np.arange(len(embeddings.tracks)), [len(track.captions) for track in embeddings.tracks])
     is_own = owners[:, None] == np.arange(len(embeddings.tracks))  # [captions, tracks]
+    if share_captions:
+        wordings, wording = np.unique(captions, return_inverse=True)
+        is_own = np.stack([is_own[wording == number].any(axis=0) for number in range(len(wordings))])[wording]
     ids = np.array([track.id for track in embeddings.tracks])
 
     def rank(regime: TextRegime) -> tuple[PerQuery, PerQuery]:

@@ -2,10 +2,11 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -30,6 +31,28 @@ class _Key:
     mtime_ns: int
 
 
+class Ears(Protocol):
+    """What turns the windows of a track into rows of numbers, all of one length: an encoder, or a judge.
+
+    Each attribute is what it is of an `Encoder`.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Length of a row."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of weights and configuration."""
+
+    @property
+    def precision(self) -> str:
+        """Of the computation."""
+
+    def embed_tracks(self, tracks: Iterable[Track]) -> Iterator[EmbeddedFile | FailedFile]:
+        """One result for each track, in order."""
+
+
 class VectorCache:
     """Window vectors of files that one model has embedded, in an SQLite file; a file that has changed is not found.
 
@@ -40,7 +63,7 @@ class VectorCache:
         StoreError: the file is no cache, or cannot be written.
     """
 
-    def __init__(self, folder: Path, encoder: Encoder) -> None:
+    def __init__(self, folder: Path, encoder: Ears) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{_FORMAT}-{encoder.fingerprint}-{encoder.precision}.sqlite"
         self._dim = encoder.dim
@@ -107,7 +130,7 @@ def embed_set(
     there, missing = present(tracks, allow_missing=allow_missing)
     return gather(
         there,
-        _rows(encoder, there, cache),
+        (_row(outcome, is_new=is_new) for outcome, is_new in embed_kept(encoder, there, cache)),
         layers=("vectors",),
         pooling="renormalised mean of window vectors; a last window is completed with the track's beginning",
         missing=missing,
@@ -116,26 +139,36 @@ def embed_set(
     )
 
 
-def _rows(encoder: Encoder, tracks: Sequence[Track], cache: Path | None) -> Iterator[Row | str]:
-    """What became of each track, in order."""
+def embed_kept(
+    ears: Ears, tracks: Sequence[Track], cache: Path | None
+) -> Iterator[tuple[EmbeddedFile | FailedFile, bool]]:
+    """What became of each track, in order, and whether it was computed now, not kept from before.
+
+    Args:
+        tracks: of files that are on this disk.
+        cache: the folder to keep vectors in; None keeps none.
+
+    Raises:
+        StoreError: the cache cannot be used.
+    """
     if cache is None:
-        yield from map(_row, encoder.embed_tracks(tracks))
+        yield from ((outcome, True) for outcome in ears.embed_tracks(tracks))
         return
-    with closing(VectorCache(cache, encoder)) as vectors:
+    with closing(VectorCache(cache, ears)) as vectors:
         keys = [_key(track) for track in tracks]  # before embedding: a file that changes meanwhile is not taken for it
         known = [vectors.has(key) for key in keys]
-        fresh = encoder.embed_tracks([track for track, is_known in zip(tracks, known, strict=True) if not is_known])
+        fresh = ears.embed_tracks([track for track, is_known in zip(tracks, known, strict=True) if not is_known])
         for track, key, is_known in zip(tracks, keys, known, strict=True):
             if is_known and (found := vectors.read(key)):
-                yield _row(found, is_new=False)
+                yield found, False
                 continue
-            outcome = next(encoder.embed_tracks([track])) if is_known else next(fresh)
+            outcome = next(ears.embed_tracks([track])) if is_known else next(fresh)
             if isinstance(outcome, EmbeddedFile):
                 vectors.keep(key, outcome)
-            yield _row(outcome)
+            yield outcome, True
 
 
-def _row(outcome: EmbeddedFile | FailedFile, *, is_new: bool = True) -> Row | str:
+def _row(outcome: EmbeddedFile | FailedFile, *, is_new: bool) -> Row | str:
     if isinstance(outcome, FailedFile):
         return outcome.reason
     seconds = float(outcome.spans[-1, 1])

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from data.audio import MIN_SECONDS
 from data.augment import AudioAugmentation
 from data.errors import ConfigError
-from data.loader import Batch, CaptionedClips, centred_batches, true_negatives, word_scores
+from data.loader import Batch, CaptionedClips, centred_batches, seeded_generator, true_negatives, word_scores
 from data.manifest import Track
 from data.shards import ShardCache
-from data.texts import TextAugmentation
+from data.texts import TextAugmentation, draw_words
 from mulan.backbones import complete_config
 from mulan.checkpoint import build_model, save_checkpoint
 from mulan.distributed import Share, gather_objects
@@ -169,7 +169,8 @@ class MulanStage:
             self._inputs(batch, slice(start, start + size), device) for start in range(0, rows, size)
         ]
         if words:
-            chunks[0] = (*chunks[0], self._tokens(words, device))
+            said = draw_words(words, seeded_generator(self.config.seed, step, "words"), self.config.text)
+            chunks[0] = (*chunks[0], self._tokens(said, device))
         loss = cached_backward(accelerator, module, chunks, loss_of)
         return {"loss": loss, "logit_scale": accelerator.unwrap_model(module).model.logit_scale.detach()}
 

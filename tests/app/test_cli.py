@@ -161,6 +161,7 @@ def test_every_verb_has_help_with_an_example(run):
         ["data", "check"],
         ["doctor"],
         *(["eval", verb] for verb in ("mtt", "gtzan", "jamendo", "tags", "retrieval", "probe", "compare")),
+        *(["eval", verb] for verb in ("reserved", "agreement", "planetblupi", "captions")),
         ["train"],
         ["bench", "train"],
         ["bench", "students"],

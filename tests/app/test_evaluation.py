@@ -211,3 +211,44 @@ def test_a_text_model_without_ears_is_judged_by_the_same_protocol_and_named_as_s
     content = json.loads(out.read_text())
     assert content["model"].startswith("file-names+")
     assert np.isfinite(content["roc_auc"])
+
+
+def test_words_are_judged_without_audio_and_failures_are_listed(run, tmp_path):
+    questions, out = tmp_path / "q.toml", tmp_path / "w.json"
+    questions.write_text(
+        '[ambiguous.metal]\nnear = ["distorted guitar"]\nfar = ["steel drums"]\ndaily = ["iron"]\n'
+        '[phrasings.plain]\nunseen = false\ntexts = {"piano music" = ["piano"], "harp" = ["tuba"]}\n'
+    )
+    code, table, notes = run("eval", "words", "--questions", questions, "--out", out)
+    assert code == 0, notes
+    content = json.loads(out.read_text())
+    assert content["hits"]["seen"]["at_1"]["share"] == 0.5  # the piano is one, the harp is no tuba
+    assert [(miss["text"], miss["expected"], miss["nearest"][0]) for miss in content["misses"]] == [
+        ("harp", ["tuba"], "harp")
+    ]
+    assert content["command"] == f"mulan eval words --questions {questions} --out {out}"
+    assert "seen phrasings hit@1 0.500" in table
+    assert "of 1 ambiguous words are nearer to their music than to other music" in table
+
+
+def test_robustness_of_a_few_tracks_of_a_folder(run, tmp_path):
+    out = tmp_path / "r.json"
+    code, table, notes = run("eval", "robustness", DEMO_LIBRARY, "--tracks", "2", "--out", out)
+    assert code == 0, notes
+    content = json.loads(out.read_text())
+    assert len(content["tracks"]) == 2
+    assert content["conditions"]["mono"]["mean"] == pytest.approx(1, abs=1e-4)  # the model hears one channel anyway
+    assert "all four" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["words", "--questions", "gone.toml"], "gone.toml: no such configuration file"),
+        (["words", "--out", "w.txt"], "a result is JSON; name it NAME.json"),
+        (["robustness", "gone", "--tracks", "2"], "gone"),
+    ],
+)
+def test_a_check_of_the_model_that_cannot_be_is_refused_in_one_line(run, arguments, message):
+    code, _, notes = run("eval", *arguments)
+    assert (code in (1, 2), message in notes, "Traceback" in notes) == (True, True, False)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.captions import CAPTIONS_PER_TRACK, claimed_tags, write_captions
+from data.captions import CAPTIONS_PER_TRACK, claimed_tags, full_caption, write_captions
 from data.compose import compose
 from data.facts import Facts
 
@@ -107,3 +107,26 @@ def test_a_caption_claims_the_tags_it_names_or_paraphrases_and_no_others():
     tags = ("saxophone", "piano", "no drums", "fast", "jazz")
     assert claimed_tags("Jazzy sax, without drums.", tags) == ("saxophone", "no drums", "jazz")
     assert claimed_tags("something else", tags) == tags  # nothing recognised: it may claim any of them
+
+
+def test_a_full_caption_names_tempo_style_instruments_and_drums() -> None:
+    fast_celtic = replace(
+        SLOW_SOLO_PIANO,
+        style="dance tune",
+        style_tags=("celtic", "folk"),
+        programs=(40, 73, 25, 33),
+        bpm=131.6,
+        onsets_per_second=5.0,
+    )
+    caption = "A celtic piece with violin, flute and steel-string guitar, around 132 bpm."
+    assert full_caption(fast_celtic) == caption  # at 131.6 it is a matter of opinion whether that is fast
+    assert full_caption(replace(fast_celtic, bpm=132.0)) == caption.replace("A celtic", "A fast celtic")
+    with_kit = replace(fast_celtic, style=None, style_tags=(), drums="kit", programs=(33,))
+    assert full_caption(with_kit) == "A piece with bass guitar and drums, around 132 bpm."
+    assert full_caption(replace(with_kit, programs=())) == "A piece with drums, around 132 bpm."
+
+
+def test_a_full_caption_of_a_solo_says_so_and_styles_without_a_word_are_said_by_their_tags() -> None:
+    assert full_caption(SLOW_SOLO_PIANO) == "A slow classical piece for solo piano, around 60 bpm."
+    named = replace(SLOW_SOLO_PIANO, style="gypsy jazz", style_tags=("jazz",))
+    assert full_caption(named).startswith("A slow gypsy jazz piece")

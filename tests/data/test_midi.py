@@ -118,7 +118,7 @@ def test_the_tempo_is_read_and_a_piece_that_changes_it_refused(tmp_path: Path) -
     path = tmp_path / "a.mid"
     write_midi(path, [PIANO], bpm=96, end_beat=3)
     assert read_bpm(path) == pytest.approx(96, abs=0.001)  # whole microseconds a beat
-    slower = b"\xff\x51\x03" + (1_000_000).to_bytes(3, "big")
-    path.write_bytes(path.read_bytes() + slower)
+    slower = b"\x00\xff\x51\x03" + (1_000_000).to_bytes(3, "big")
+    path.write_bytes(path.read_bytes() + b"MTrk" + len(slower).to_bytes(4, "big") + slower)
     with pytest.raises(ValueError, match="has 2 tempos; need one"):
         read_bpm(path)

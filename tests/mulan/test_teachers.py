@@ -9,6 +9,7 @@ import hashlib
 import struct
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import librosa
@@ -23,7 +24,7 @@ from data.errors import CheckpointError, ConfigError, ManifestError, StoreError
 from data.manifest import Track
 from data.pseudo_labels import read_pseudo_labels
 from mulan import published_musicnn
-from mulan.judge import judge_middle, load_judge
+from mulan.judge import Judge, load_judge
 from mulan.musicnn import MSD_TAGS, MTT_TAGS, SAMPLE_RATE, WINDOW_SAMPLES, Musicnn, PatchMel, Tagger, Vgg
 from mulan.published_musicnn import build_tagger, fetch_wheel
 from mulan.runtime import choose_runtime, mulan_home
@@ -263,14 +264,34 @@ def test_a_teacher_is_read_out_of_the_wheel(wheel):
     np.testing.assert_array_equal(logits, expected.logits(noise(7.0)))
 
 
-def test_a_judge_is_loaded_and_judges_the_middle_of_a_track(wheel, tmp_path):
+def test_a_judge_is_loaded_and_hears_the_part_of_a_file_that_is_a_track(wheel, tmp_path):
     judge = load_judge(runtime=CPU)
-    assert (judge.name, judge.tags) == ("MTT_musicnn", MTT_TAGS)
-    track = music(tmp_path, seconds=9.0)
-    waveform, _ = soundfile.read(track.path, dtype="float32")
-    middle = judge.logits(waveform[3 * SAMPLE_RATE : 6 * SAMPLE_RATE])
-    found = judge_middle(track, judge, seconds=3.0)
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(-middle.mean(axis=0))), rtol=1e-5)  # of one window
+    assert (judge.name, judge.tags, judge.dim) == ("MTT_musicnn", MTT_TAGS, 50)
+    whole = music(tmp_path, seconds=12.0)
+    waveform, _ = soundfile.read(whole.path, dtype="float32")
+    part = replace(whole, start=3.0, end=10.0)
+    (heard,) = judge.embed_tracks([part])
+    logits = Tagger(randomised(Musicnn()), name="MTT_musicnn", tags=MTT_TAGS).logits(
+        waveform[3 * SAMPLE_RATE : 10 * SAMPLE_RATE]
+    )
+    np.testing.assert_allclose(heard.vectors, 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    np.testing.assert_allclose(heard.spans, [[0, 2.992], [2.992, 5.984]])
+
+
+def test_a_judge_of_other_weights_has_another_fingerprint():
+    first, same, other = (
+        Judge(Tagger(randomised(Vgg(filters=filters)), name="MTT_vgg", tags=MTT_TAGS), runtime=CPU)
+        for filters in (3, 3, 4)
+    )
+    assert first.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_what_a_judge_cannot_read_is_reported_and_the_rest_heard(wheel, tmp_path):
+    broken = Track(id="broken", path=tmp_path / "broken.wav")
+    broken.path.write_bytes(b"words")
+    outcomes = list(load_judge(runtime=CPU).embed_tracks([broken, music(tmp_path, id="a")]))
+    assert [type(outcome).__name__ for outcome in outcomes] == ["FailedFile", "EmbeddedFile"]
+    assert "broken.wav" not in outcomes[0].reason
 
 
 def test_weights_of_another_hash_are_refused():

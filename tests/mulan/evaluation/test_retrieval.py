@@ -1,5 +1,7 @@
 """Captions to tracks and back, against a brute-force ranking. Run: pytest tests/mulan/evaluation/test_retrieval.py."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -93,3 +95,15 @@ def test_the_median_of_a_resample_is_that_of_the_repeated_ranks():
     weights = resample_weights(range(21), resamples=40, seed=2)
     expected = [np.median(np.repeat(ranks, row.astype(int))) for row in weights]
     assert draws_of({"rank": ranks}, weights)["median_rank"].tolist() == expected
+
+
+def test_where_tracks_share_a_caption_each_of_them_is_right_if_that_is_asked_for(dataset, toy_encoder):
+    first, second, *_ = dataset.tracks
+    both = tuple(replace(track, captions=("90 degrees",)) for track in (first, second))
+    pair = replace(dataset, tracks=both)
+    one_right = evaluate_retrieval(toy_encoder, pair).figures
+    assert one_right.text_to_audio.r_at_1 == 0.5  # one of the two is nearer, and it belongs to one of the captions
+    assert one_right.audio_to_text.r_at_1 == 0  # between equal captions the right one is last
+    each_right = evaluate_retrieval(toy_encoder, pair, share_captions=True).figures
+    assert each_right.text_to_audio.r_at_1 == each_right.audio_to_text.r_at_1 == 1
+    assert each_right.text_to_audio.queries == 2
