@@ -1,10 +1,11 @@
 # make app    install into .venv and open the page on the demo library
 # make test   install into .venv, lint, type-check and test: what CI runs
+# make model  make mulan-mini anew, from nothing, in the folder OUT; stopped, it goes on
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SOURCES := data mulan indexing app tests
 
-.PHONY: app test lint clean
+.PHONY: app test lint model clean
 
 app: .venv/installed
 	$(BIN)/mulan serve
@@ -16,6 +17,21 @@ test: .venv/installed-dev lint
 lint: .venv/installed-dev
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+
+# Paths in configurations are looked for from where a training runs, so all of it runs in OUT.
+OUT ?= $(HOME)/mulan-mini
+TRAIN := $(CURDIR)/configs/train
+MULAN := $(CURDIR)/$(BIN)/mulan
+MANIFESTS := --manifest corpus/manifest.jsonl --manifest real/labelled.jsonl
+
+model: .venv/installed-dev
+	mkdir -p "$(OUT)"
+	cd "$(OUT)" && $(MULAN) data render corpus --pieces 6000 --seed 5 --workers 2
+	cd "$(OUT)" && $(MULAN) data music real --reserved
+	cd "$(OUT)" && $(MULAN) data label real/manifest.jsonl real/labelled.jsonl --logits real/MSD_musicnn.npz
+	cd "$(OUT)" && $(MULAN) train rvq $(TRAIN)/mel-rvq.toml $(MANIFESTS) --out quantizer
+	cd "$(OUT)" && $(MULAN) train muq $(TRAIN)/muq-mini.toml $(MANIFESTS) --out muq
+	cd "$(OUT)" && $(MULAN) train mulan $(TRAIN)/mulan-mini.toml $(MANIFESTS) --out run
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

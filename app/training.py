@@ -53,6 +53,8 @@ def train(
         raise typer.BadParameter("--dry-run: ask for the rvq and the muq that iterate is made of")
     from data.config import read_config
     from data.corpus import read_tracks
+    from data.provenance import write_provenance
+    from data.reserved import refuse_reserved
     from data.shards import ShardCache
     from mulan.distributed import launched_processes
 
@@ -61,6 +63,7 @@ def train(
     for run in (settings,) if model is None else (settings.quantizer, settings.student):
         run.share_of(launched_processes())
     tracks = [track for source in manifest for track in read_tracks(source)]
+    refuse_reserved(tracks)
     cache = ShardCache(out / "shards", fetch=fetch, keep=keep) if fetch else None
     if model is not None:
         folder = _iterate(settings, tracks, cache, out, model)
@@ -80,6 +83,7 @@ def train(
             console.note("stopped; the same command goes on from the last checkpoint")
             raise
         console.summarise_unread(out / "skipped.jsonl")
+    write_provenance(folder, tracks)
     remedy = {
         StageName.CODEC: f"name it as targets.name of mulan train muq: local:{folder}",
         StageName.RVQ: "name it as targets.quantizer of mulan train muq",

@@ -67,7 +67,7 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
     "indian": ("indian", "indian music", "music from India", "raga"),
     "new age": ("new age", "new age music", "relaxing music"),
     "hip hop": ("hip hop", "hip-hop", "hip hop beat", "hip hop instrumental"),
-    "march": ("march", "marching band"),
+    "march": ("march", "marching music"),
     "blues": ("blues", "blues music", "bluesy"),
     "funk": ("funk", "funky", "funk groove"),
     "reggae": ("reggae", "reggae music"),
@@ -76,7 +76,7 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
     "soul": ("soul", "soul music", "r&b"),
     "disco": ("disco", "disco music"),
     "trance": ("trance", "trance music"),
-    "acid": ("acid", "acid house", "303 acid line"),
+    "acid": ("acid", "acid house", "acid line"),
     "drum and bass": ("drum and bass", "drum & bass", "dnb", "jungle"),
     "trap": ("trap", "trap beat"),
     "lofi": ("lofi", "lo-fi", "lofi beats", "lo-fi hip hop"),
@@ -98,7 +98,8 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 _NOUNS = ("piece", "track", "tune", "recording", "instrumental")
 # Phrases that stand for a whole piece, not for one of its instruments.
-_OF_A_WHOLE_PIECE = frozenset({"choral", "choral music", "organ music", "piano music", "distortion"})
+_OF_A_WHOLE_PIECE = frozenset({"choral music", "organ music", "piano music"})
+_OF_NO_INSTRUMENT = _OF_A_WHOLE_PIECE | {"choral", "distortion"}
 # Names of our styles that say more than their tags, and that people search for.
 _STYLE_NAMES = frozenset({
     "boogie-woogie", "gypsy jazz", "jazz waltz", "dixieland", "mambo", "cha-cha-cha", "rumba", "merengue", "calypso",
@@ -144,7 +145,7 @@ def full_caption(facts: Facts) -> str:
 
 
 def _bare(facts: Facts, rng: np.random.Generator) -> str:
-    return _say(_pick(_telling(facts, rng), rng), rng)
+    return _worded(_pick(_telling(facts, rng), rng), facts, rng)
 
 
 def _telling(facts: Facts, rng: np.random.Generator) -> tuple[str, ...]:
@@ -157,8 +158,15 @@ def _telling(facts: Facts, rng: np.random.Generator) -> tuple[str, ...]:
 def _list(facts: Facts, rng: np.random.Generator) -> str:
     telling = _telling(facts, rng)
     count = min(len(telling), int(rng.integers(2, 6)))
-    words = [_say(str(tag), rng) for tag in rng.choice(telling, size=count, replace=False)]
+    words = [_worded(str(tag), facts, rng) for tag in rng.choice(telling, size=count, replace=False)]
     return (", " if rng.random() < 0.75 else " ").join(words)
+
+
+def _worded(tag: str, facts: Facts, rng: np.random.Generator) -> str:
+    """A word as people put it; of a piece for several instruments, none of them makes it "piano music"."""
+    phrase = _say(tag, rng)
+    is_alone = len([program for program in facts.programs if program not in BASSES]) < 2 and facts.drums == "none"
+    return tag if phrase in _OF_A_WHOLE_PIECE and not is_alone else phrase
 
 
 def _query(facts: Facts, rng: np.random.Generator) -> str:
@@ -238,7 +246,7 @@ def _names(facts: Facts, rng: np.random.Generator, *, most: int) -> tuple[str, .
         instrument = INSTRUMENTS[program]
         words = [tag for tag in instrument.tags if tag not in said]
         phrase = _say(_pick(words, rng), rng) if words and rng.random() < 0.5 else instrument.name
-        names.append(instrument.name if phrase in _OF_A_WHOLE_PIECE else phrase)
+        names.append(instrument.name if phrase in _OF_NO_INSTRUMENT else phrase)
         said.update(instrument.tags)
     return tuple(dict.fromkeys(names))
 
@@ -276,13 +284,14 @@ def _key(facts: Facts) -> str:
 
 
 def say(tag: str, rng: np.random.Generator) -> str:
-    """One of the ways people put a word; the word itself where no other is known."""
-    return _pick(_SYNONYMS[tag], rng) if tag in _SYNONYMS else tag
+    """One of the ways people put a word that hold of any piece it is true of; else the word itself."""
+    phrase = _pick(_SYNONYMS[tag], rng) if tag in _SYNONYMS else tag
+    return tag if phrase in _OF_A_WHOLE_PIECE else phrase
 
 
 def _say(tag: str, rng: np.random.Generator) -> str:
     """The word itself half of the time, else one of the ways people put it."""
-    return say(tag, rng) if tag in _SYNONYMS and rng.random() < 0.5 else tag
+    return _pick(_SYNONYMS[tag], rng) if tag in _SYNONYMS and rng.random() < 0.5 else tag
 
 
 def _pick(words: Sequence[str], rng: np.random.Generator) -> str:
@@ -299,7 +308,7 @@ def _article(words: str) -> str:
 
 def claimed_tags(caption: str, tags: Sequence[str]) -> tuple[str, ...]:
     """Those of a track's true tags that a caption states, in a word or by a synonym; all of them if none is found."""
-    words = " " + " ".join(re.findall(r"[\w-]+", caption.lower()))
+    words = " " + " ".join(re.findall(r"[\w&-]+", caption.lower()))
     stated = tuple(
         tag for tag in tags if any(f" {phrase.lower()}" in words for phrase in (tag, *_SYNONYMS.get(tag, ())))
     )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 STATED = 2.0
-"""What a stated tag counts where pseudo-labels give a score: as much as what a teacher is very sure of."""
+"""What a stated tag counts where pseudo-labels give a score, and the most that those count: facts outrank opinions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class PairLabels:
     def score(self, word: str) -> float:
         """How true a word is, in standard deviations: -inf if it is false, NaN if that is not known."""
         if word in self.scores:
-            return self.scores[word]
+            return min(self.scores[word], STATED)
         if word in self.tags:
             return STATED
         if self.absent:

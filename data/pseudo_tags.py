@@ -15,7 +15,7 @@ from data.pseudo_labels import PseudoLabels, TagStatistics
 PART_SECONDS = 30.0
 """Long tracks become parts of this length, since music changes and an epoch takes one clip of each."""
 
-SURE, SURELY_NOT = 1.0, 0.0
+SURE, SURELY_NOT = 1.0, -0.5
 """Standard deviations above a tag's mean from which it is taken to be true, and below which to be false."""
 
 MOST_TAGS = 6  # of a part, those that the teacher is surest of
@@ -26,6 +26,7 @@ WORDS: dict[str, str | None] = {
     **dict.fromkeys(("00s", "60s", "70s", "80s", "90s", "oldies"), None),
     **dict.fromkeys(("beautiful", "sexy", "catchy", "party"), None),
     **dict.fromkeys(("female vocalists", "female vocalist", "male vocalists"), None),
+    "instrumental": None,  # by the teacher's mean half of the music has vocals, and nearly none has
     "Mellow": "mellow",
     "Hip-Hop": "hip hop",
     "House": "house",
@@ -37,10 +38,10 @@ WORDS: dict[str, str | None] = {
 def tag_parts(tracks: Iterable[Track], labels: PseudoLabels, statistics: TagStatistics) -> Iterator[Track]:
     """Cut tracks into parts, each with the words that a teacher would give it beside those it has.
 
-    A word is true where the teacher's logit lies `SURE` standard deviations above that tag's mean over the training
-    music, and false where it lies below the mean: absolute values say more about how common a word was on Last.fm than
-    about the music. What lies between is not known. The part's `scores` are the
-    distances of all words of which nothing was known, and its facts name the teacher.
+    Absolute values say more about how common a word was on Last.fm than about the music, so all is counted in standard
+    deviations from a tag's mean over the training music: a word is true from `SURE` on, false below `SURELY_NOT`, and
+    not known between. The part's `scores` are these distances, of all words of which nothing was known; its facts name
+    the teacher.
 
     Raises:
         ManifestError: the length of a track is not known.

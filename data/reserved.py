@@ -18,22 +18,27 @@ _PACKAGES = frozenset(package.name for package in RESERVED_PACKAGES)
 def refuse_reserved(tracks: Iterable[Track], *, teachers: Iterable[str] = ()) -> None:
     """Check what a training is about to hear and whose labels it is about to learn.
 
-    A track is known by the package and the soundfont among its facts, by its id, and by the folders it lies in.
-    Tracks that say themselves that they are held out may be listed; a training leaves them alone.
+    A track is known by the package, the soundfont and the teacher among its facts, by its id, and by the folders it
+    lies in. Tracks that say themselves that they are held out may be listed; a training leaves them alone.
 
     Args:
-        teachers: names of the networks whose pseudo-labels are used.
+        teachers: names of networks whose pseudo-labels are about to be made.
 
     Raises:
         ManifestError: a track for training or tuning is reserved, or a teacher is a judge.
     """
     for teacher in teachers:
-        if teacher.startswith(JUDGE_PREFIX):
-            raise ManifestError(f"teacher {teacher!r}: learned from MagnaTagATune, so it may only judge; use MSD_ ones")
+        _refuse_judge(teacher)
     for track in tracks:
+        _refuse_judge(str(track.facts.get("pseudo_labels_of", "")))
         reason = _reserved_because(track)
         if reason and track.split != "heldout":
             raise ManifestError(f"track {track.id!r}: is in split {track.split!r}, but {reason} is kept for evaluation")
+
+
+def _refuse_judge(teacher: str) -> None:
+    if teacher.startswith(JUDGE_PREFIX):
+        raise ManifestError(f"teacher {teacher!r}: learned from MagnaTagATune, so it may only judge; use MSD_ ones")
 
 
 def _reserved_because(track: Track) -> str:

@@ -68,8 +68,9 @@ def tag_loss(audio: Tensor, words: Tensor, scale: Tensor, scores: Tensor) -> Ten
 
     With s = scale * cosine and, over what is known, q = softmax(scores / `TAG_SOFTNESS`): the mean over clips of
     KL(q || softmax s) among the words, and the mean over words of the same among the clips of the whole batch; half of
-    each. A teacher's opinion is thus matched in its degrees, and where several are plainly true they share the
-    probability. A clip or a word of which nothing is true contributes 0.
+    each. A teacher's opinion is thus matched in its degrees, also among words that it doubts, and where several are
+    plainly true they share the probability. What is false or not known of all contributes 0. Words are computed in full
+    by every process.
 
     Source: ours; it is the cross-entropy of distillation, arXiv:1503.02531, in both directions of CLIP's loss.
 
@@ -79,7 +80,14 @@ def tag_loss(audio: Tensor, words: Tensor, scale: Tensor, scores: Tensor) -> Ten
         scale: scalar, the inverse temperature.
         scores: float32 [N, w] of the whole batch: how true a word is, in standard deviations; -inf where it is false,
             NaN where that is not known.
+
+    Raises:
+        ValueError: `scores` are not those of the whole batch and these words.
     """
+    if scores.shape != (pairs := len(audio) * current_share().world, len(words)):
+        raise ValueError(
+            f"scores: {list(scores.shape)}; must cover the whole batch and all words, {[pairs, len(words)]}"
+        )
     first = current_share().rank * len(audio)
     by_clip = _divergence(scale * (audio @ words.T), scores[first : first + len(audio)])
     by_word = _divergence(scale * (words @ gather_rows(audio).T), scores.T)

@@ -44,6 +44,8 @@ def test_teachers_of_magnatagatune_are_refused():
     refuse_reserved([track()], teachers=["MSD_musicnn", "MSD_vgg"])
     with pytest.raises(ManifestError, match="teacher 'MTT_vgg': learned from MagnaTagATune, so it may only judge"):
         refuse_reserved([], teachers=["MSD_musicnn", "MTT_vgg"])
+    with pytest.raises(ManifestError, match="teacher 'MTT_musicnn'"):
+        refuse_reserved([track(facts={"pseudo_labels_of": "MTT_musicnn"})])
 
 
 def test_the_reserved_soundfont_is_that_of_the_held_out_renders():
