@@ -84,10 +84,9 @@ def tag_loss(audio: Tensor, words: Tensor, scale: Tensor, scores: Tensor) -> Ten
     Raises:
         ValueError: `scores` are not those of the whole batch and these words.
     """
-    if scores.shape != (pairs := len(audio) * current_share().world, len(words)):
-        raise ValueError(
-            f"scores: {list(scores.shape)}; must cover the whole batch and all words, {[pairs, len(words)]}"
-        )
+    whole = [len(audio) * current_share().world, len(words)]
+    if list(scores.shape) != whole:
+        raise ValueError(f"scores: {list(scores.shape)}; must cover the whole batch and all words, {whole}")
     first = current_share().rank * len(audio)
     by_clip = _divergence(scale * (audio @ words.T), scores[first : first + len(audio)])
     by_word = _divergence(scale * (words @ gather_rows(audio).T), scores.T)

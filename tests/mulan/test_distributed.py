@@ -27,7 +27,7 @@ from mulan.distributed import (
     sum_over_processes,
     synchronise_batch_norm,
 )
-from mulan.loss import INITIAL_BIAS, contrastive_loss
+from mulan.loss import INITIAL_BIAS, contrastive_loss, tag_loss
 from mulan.model import MuLan, MuLanConfig
 from mulan.training.gradient_cache import cached_backward
 
@@ -124,6 +124,19 @@ def share_of_gather() -> dict[str, Tensor]:
     return {"rows": gathered.detach(), "gradients": gather_rows(row.grad), "truths": truths}
 
 
+def share_of_tag_loss(audio: Tensor, words: Tensor, scores: Tensor) -> dict[str, Tensor]:
+    """The loss and its gradients as DDP averages them: a row's over all processes, and that of the words."""
+    share = current_share()
+    mine, words = audio.chunk(share.world)[share.rank].clone().requires_grad_(), words.clone().requires_grad_()
+    loss = tag_loss(mine, words, torch.tensor(7.0), scores)
+    loss.backward()
+    return {
+        "loss": sum_over_processes(loss.detach()) / share.world,
+        "gradient of audio": gather_rows(mine.grad) / share.world,
+        "gradient of words": sum_over_processes(words.grad) / share.world,
+    }
+
+
 def run_process(rank: int, world: int, folder: Path) -> None:
     """Be one of `world` processes, as a launcher would start it."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
@@ -135,6 +148,7 @@ def run_process(rank: int, world: int, folder: Path) -> None:
     rows = [2 * PAIRS - (world - 1), *[1] * (world - 1)]  # as uneven as can be
     answers["batch norm"] = {name: share_of_batch_norm(x, job["slopes"][name], rows) for name, x in job["xs"].items()}
     answers["gather"] = share_of_gather()
+    answers["tag loss"] = share_of_tag_loss(*job["tags"])
     answers["objects"] = gather_objects([f"{rank}a", f"{rank}b"] if rank else [])
     if rank == 0:
         torch.save(answers, folder / f"answers-{world}.pt")
@@ -159,12 +173,18 @@ def job(tiny_config: MuLanConfig) -> dict[str, Any]:
         "bfloat16": torch.randn(2 * PAIRS, 3, 7, generator=generator).bfloat16(),
     }
     slopes = {name: torch.randn(x.shape, generator=generator) for name, x in xs.items()}
+    rows = torch.nn.functional.normalize(torch.randn(PAIRS + 3, 5, generator=generator), dim=1)
+    scores = torch.randn(PAIRS, 3, generator=generator)
+    scores[0], scores[1, 0], scores[2:4] = 2.0, float("-inf"), float("nan")
     inputs = (waveforms, ids, mask)
     config = tiny_config.model_dump(mode="json")
     state = model.state_dict()
     # As large as trained ones: LayerNorm would turn the initial 0.02 into gradients of 20, whose rounding is 1e-5.
     state["text.backbone.embeddings.word_embeddings.weight"] *= 50
-    return {"config": config, "state": state, "inputs": inputs, "negatives": negatives, "xs": xs, "slopes": slopes}
+    return {
+        **{"config": config, "state": state, "inputs": inputs, "negatives": negatives, "xs": xs, "slopes": slopes},
+        "tags": (rows[:PAIRS], rows[PAIRS:], scores),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +214,11 @@ def test_loss_every_gradient_and_every_buffer_are_those_of_one_process(job, answ
     expected = whole(job, kind, batch_norm)
     assert max(float(gradient.abs().max()) for gradient in expected.values()) > 0.1  # there is something to compare
     assert_close(answers[world][case], expected)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_loss_of_words_and_its_gradients_are_those_of_one_process(job, answers, world):
+    assert_close(answers[world]["tag loss"], share_of_tag_loss(*job["tags"]))
 
 
 @pytest.mark.parametrize("world", WORLDS)

@@ -168,3 +168,14 @@ def test_tag_loss_and_its_gradient_are_finite_where_nothing_is_known_or_all_is_f
     assert loss.item() == 0.0
     assert audio.grad.isfinite().all()
     assert words.grad.isfinite().all()
+
+
+def test_scores_of_another_batch_or_of_other_words_are_refused():
+    with pytest.raises(ValueError, match=r"scores: \[3, 2\]; must cover the whole batch and all words, \[4, 2\]"):
+        tag_loss(unit_rows(4, 1), unit_rows(2, 2), torch.tensor(1.0), torch.zeros(3, 2))
+
+
+def test_among_what_a_teacher_doubts_its_degrees_are_learned_too():
+    audio, words = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]], requires_grad=True)
+    tag_loss(audio, words, torch.tensor(1.0), torch.tensor([[-1.5, -2.5]])).backward()
+    assert words.grad[0, 0] < 0 < words.grad[1, 0]  # the less doubted word is drawn nearer
