@@ -21,7 +21,7 @@ from app.evaluating import (
     run_tagging,
     vector_cache,
 )
-from app.options import DEFAULT_MODEL, Device, Model, Precision, PrecisionOption
+from app.options import DEFAULT_MODEL, Device, Model, Precision, PrecisionOption, load_model
 
 Reserved = Annotated[Path, typer.Argument(help="Where `mulan data music FOLDER --reserved` has put the music.")]
 
@@ -45,8 +45,8 @@ def eval_reserved(
     from data.datasets.reserved_music import reserved_music
 
     dataset = reserved_music(read_tracks(folder), all_packages=all_packages)
-    beside = judge_later(judge, device, precision)
-    run_tagging(dataset, load_later(model, device, precision), out, prompts, False, no_cache, judge=beside)
+    load, beside = load_later(model, device, precision), judge_later(judge, device, precision)
+    run_tagging(dataset, load, out=out, prompts=prompts, no_cache=no_cache, judge=beside)
 
 
 def eval_agreement(
@@ -68,17 +68,21 @@ def eval_agreement(
     from data.corpus import read_tracks
     from data.datasets.reserved_music import reserved_music
     from mulan.evaluation.agreement import agreement_set
+    from mulan.evaluation.embeddings import present
     from mulan.evaluation.judged import judge_tracks
     from mulan.judge import load_judge
     from mulan.runtime import choose_runtime
 
     check_out(out)
     music = reserved_music(read_tracks(folder), all_packages=True)
+    present(music.tracks, allow_missing=False)
+    encoder = load_model(model, device, precision)
     tagger = load_judge(judge, runtime=choose_runtime(device, precision.value))
     with console.progress("judging", total=len(music.tracks)) as advance:
         heard = judge_tracks(tagger, music.tracks, cache=vector_cache(no_cache), on_track=lambda: advance(1))
-    dataset = agreement_set(music, heard, tagger.tags)
-    run_tagging(dataset, load_later(model, device, precision), out, prompts, False, no_cache)
+    heard_by = f"{tagger.name} ({tagger.fingerprint[:12]})"
+    dataset = agreement_set(music, heard, tagger.tags, heard_by=heard_by)
+    run_tagging(dataset, lambda: encoder, out=out, prompts=prompts, no_cache=no_cache)
 
 
 def eval_planetblupi(
@@ -98,7 +102,7 @@ def eval_planetblupi(
     from data.datasets.planetblupi import planetblupi_windows
 
     dataset = planetblupi_windows(read_tracks(folder))
-    run_tagging(dataset, load_later(model, device, precision), out, prompts, False, no_cache)
+    run_tagging(dataset, load_later(model, device, precision), out=out, prompts=prompts, no_cache=no_cache)
 
 
 def eval_captions(
@@ -110,17 +114,19 @@ def eval_captions(
     device: Device = "auto",
     precision: PrecisionOption = Precision.AUTO,
 ) -> None:
-    """Composed pieces, each asked for by one sentence with its tempo, style and instruments.
+    """Composed pieces, each asked for by one sentence with its tempo, instruments and, if it has one, its style.
 
-    Pieces of which the sentence is the same, word for word, are each right.
+    Figures are of all pieces, and of those whose sentence names all three; candidates are all pieces in both. Pieces
+    of which the sentence is the same, word for word, are each right.
 
     Example: mulan eval captions heldout/manifest.jsonl
     """
     from data.corpus import read_tracks
-    from data.datasets.renders import captioned_pieces
+    from data.datasets.renders import captioned_pieces, complete_ids
     from mulan.evaluation.retrieval import evaluate_retrieval
 
     dataset = captioned_pieces(read_tracks(manifest))
-    evaluate = functools.partial(evaluate_retrieval, share_captions=True)
+    evaluate = functools.partial(evaluate_retrieval, share_captions=True, complete=complete_ids(dataset.tracks))
     load = load_later(model, device, precision)
-    figures.print_retrieval(run_evaluation(evaluate, dataset, load, out, allow_missing, no_cache))
+    result = run_evaluation(evaluate, dataset, load, out=out, allow_missing=allow_missing, no_cache=no_cache)
+    figures.print_retrieval(result)

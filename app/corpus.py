@@ -118,12 +118,12 @@ def label(
     Example: mulan data label real/manifest.jsonl real/labelled.jsonl --logits real/musicnn.npz
     """
     from data.corpus import read_tracks
-    from data.manifest import write_manifest
+    from data.manifest import measured, write_manifest
     from data.pseudo_tags import tag_parts
     from mulan.runtime import choose_runtime
     from mulan.teachers import label_tracks, load_teacher
 
-    tracks = [track for track in read_tracks(manifest) if track.split != "heldout"]
+    tracks = [measured(track) for track in read_tracks(manifest) if track.split != "heldout"]
     network = load_teacher(teacher, runtime=choose_runtime(device))
     with console.progress("listening", total=len(tracks)) as advance:
         labels = label_tracks(tracks, network, logits, on_track=lambda: advance(1))

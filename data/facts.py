@@ -23,13 +23,6 @@ TAGS = (
     *INSTRUMENT_TAGS, "drums", "no drums", "tabla", "slow", "fast", "solo", "quiet", "loud", "no vocals", *STYLE_TAGS,
     *ALIASES,
 )  # fmt: skip
-# Of the 50 tags of MagnaTagATune those of which our pieces can be true or false; the others are of singers.
-MAGNATAGATUNE_TAGS = (
-    "guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano", "ambient",
-    "beat", "violin", "synth", "indian", "no vocals", "harpsichord", "loud", "quiet", "flute", "no vocal", "pop",
-    "soft", "sitar", "solo", "classic", "choir", "new age", "dance", "no voice", "beats", "harp", "cello", "country",
-    "metal", "choral",
-)  # fmt: skip
 _BOWED = frozenset({40, 41, 42, 43, 110})
 _NEEDS_KIT = (
     "rock", "metal", "punk", "reggae", "ska", "funk", "disco", "techno", "house", "trance", "acid", "drum and bass",

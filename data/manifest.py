@@ -8,13 +8,13 @@ import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from data.audio import AUDIO_SUFFIXES
+from data.audio import AUDIO_SUFFIXES, measure_seconds
 from data.decode import AudioPath
-from data.errors import ManifestError
+from data.errors import AudioError, ManifestError
 from data.files import written_aside
 from data.tar import TarMember
 
@@ -143,6 +143,16 @@ def scan_folder(folder: Path) -> list[Track]:
         name = path.relative_to(folder).as_posix()
         tracks.append(parse_track({"id": name, **described, "path": name}, where=str(path), folder=folder))
     return tracks
+
+
+def measured(track: Track) -> Track:
+    """The track with the length of its file, which is measured if need be; as it is where the file cannot be read."""
+    if track.length is not None:
+        return track
+    try:
+        return replace(track, seconds=round(measure_seconds(track.source), 3))
+    except AudioError:
+        return track
 
 
 def describe(track: Track) -> dict[str, object]:

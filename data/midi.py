@@ -8,6 +8,7 @@ from pathlib import Path
 TICKS_PER_BEAT = 480
 DRUM_CHANNEL = 9
 _TEMPO = b"\xff\x51"
+_VOLUME, _PEDAL = 7, 64  # controllers
 MELODIC_CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 
 
@@ -96,25 +97,30 @@ def _variable_length(value: int) -> bytes:
     return bytes(reversed(digits))
 
 
-def read_midi(path: Path) -> list[Part]:
+def read_midi(path: Path, *, keep_restruck: bool = True) -> list[Part]:
     """The parts of a MIDI file: one for each channel and program, in the order in which they first sound.
 
-    Only notes, programs and the first volume are read. Beats are the file's own, so its tempo does not matter.
+    Only notes, programs, the sustain pedal and the first volume are read. Beats are the file's own, so its tempo does
+    not matter. A note ends where its key is released and the pedal is up, where the key is struck again, or with the
+    file; its program is that at its start.
+
+    Args:
+        keep_restruck: whether a note that is cut short as its key is struck again is a note.
 
     Raises:
-        ValueError: it is not a MIDI file that counts ticks of a beat.
+        ValueError: it is not a MIDI file that counts ticks of a beat, or it is cut off.
     """
     events, division = _read_events(path)
     order = {0xC0: 0, 0xB0: 0, 0x80: 1, 0x90: 2}
     events.sort(key=lambda event: (event[0], 1 if _is_release(event[1]) else order.get(event[1][0] & 0xF0, 0)))
-    return _parts_of(events, division)
+    return _parts_of(events, division, keep_restruck=keep_restruck)
 
 
 def read_bpm(path: Path) -> float:
     """The tempo of a MIDI file that keeps one from beginning to end.
 
     Raises:
-        ValueError: it is not a MIDI file that counts ticks of a beat, or gives no tempo, or changes it.
+        ValueError: as for `read_midi`, or it gives no tempo, or changes it.
     """
     tempos = {message[2:] for _, message in _read_events(path)[0] if message[:2] == _TEMPO}
     if len(tempos) != 1:
@@ -129,13 +135,27 @@ def _read_events(path: Path) -> tuple[list[tuple[int, bytes]], int]:
     if content[:4] != b"MThd" or division == 0 or division >= 0x8000:
         raise ValueError(f"{path}: not a MIDI file that counts ticks of a beat")
     events: list[tuple[int, bytes]] = []
+    tracks = 0
     position = 8 + int.from_bytes(content[4:8], "big")
-    while position + 8 <= len(content):
-        length = int.from_bytes(content[position + 4 : position + 8], "big")
-        if content[position : position + 4] == b"MTrk":
-            events += _read_track(content[position + 8 : position + 8 + length])
-        position += 8 + length
+    try:
+        while position + 8 <= len(content):
+            length = int.from_bytes(content[position + 4 : position + 8], "big")
+            if content[position : position + 4] == b"MTrk":
+                events += _read_track(_taken(content, position + 8, length))
+                tracks += 1
+            position += 8 + length
+    except IndexError as error:
+        raise ValueError(f"{path}: ends within track {tracks + 1}; copy it again") from error
+    if tracks < (stated := int.from_bytes(content[10:12], "big")):
+        raise ValueError(f"{path}: holds {tracks} of {stated} tracks; copy it again")
     return events, division
+
+
+def _taken(content: bytes, start: int, length: int) -> bytes:
+    """A slice; an IndexError where there are fewer bytes."""
+    if start + length > len(content):
+        raise IndexError(f"{length} bytes at {start} of {len(content)}")
+    return content[start : start + length]
 
 
 def _is_release(message: bytes) -> bool:
@@ -155,11 +175,11 @@ def _read_track(track: bytes) -> list[tuple[int, bytes]]:
             kind = track[position : position + (status == 0xFF)]
             length, position = _read_length(track, position + len(kind))
             if kind:
-                events.append((tick, bytes((status,)) + kind + track[position : position + length]))
+                events.append((tick, bytes((status,)) + kind + _taken(track, position, length)))
             position += length
             continue
         size = 1 if status & 0xF0 in (0xC0, 0xD0) else 2
-        events.append((tick, bytes((status, *track[position : position + size]))))
+        events.append((tick, bytes((status, *_taken(track, position, size)))))
         position += size
     return events
 
@@ -174,33 +194,77 @@ def _read_length(track: bytes, position: int) -> tuple[int, int]:
             return value, position
 
 
-def _parts_of(events: Iterable[tuple[int, bytes]], division: int) -> list[Part]:
+class _Keys:
+    """The keys that sound, and the notes that they have become: by channel and program, in the order of their ends."""
+
+    def __init__(self, *, keep_restruck: bool) -> None:
+        self._keep_restruck = keep_restruck
+        self.notes: dict[tuple[int, int], list[tuple[int, int, int, int]]] = {}  # start, end, pitch, velocity
+        self._sounding: dict[tuple[int, int], tuple[int, int, int]] = {}  # by channel and pitch
+        self._pedals: set[int] = set()
+        self._held: set[tuple[int, int]] = set()  # released, but the pedal is down
+
+    def strike(self, channel: int, pitch: int, *, tick: int, velocity: int, program: int) -> None:
+        """A key that sounds ends where it is struck again; of two strikes at once the later one counts."""
+        if self._keep_restruck:
+            self._end((channel, pitch), tick)
+        self._held.discard((channel, pitch))
+        self._sounding[channel, pitch] = (tick, velocity, program)
+        self.notes.setdefault((channel, program), [])
+
+    def release(self, channel: int, pitch: int, *, tick: int) -> None:
+        if channel in self._pedals:
+            self._held.add((channel, pitch))
+        else:
+            self._end((channel, pitch), tick)
+
+    def press_pedal(self, channel: int, *, tick: int, is_down: bool) -> None:
+        if is_down:
+            self._pedals.add(channel)
+            return
+        self._pedals.discard(channel)
+        for key in sorted(key for key in self._held if key[0] == channel):
+            self._end(key, tick)
+
+    def end_all(self, tick: int) -> None:
+        for key in list(self._sounding):
+            self._end(key, tick)
+
+    def _end(self, key: tuple[int, int], tick: int) -> None:
+        self._held.discard(key)
+        start, velocity, program = self._sounding.pop(key, (tick, 0, 0))
+        if tick > start:
+            self.notes[key[0], program].append((start, tick, key[1], velocity))
+
+
+def _parts_of(events: Sequence[tuple[int, bytes]], division: int, *, keep_restruck: bool) -> list[Part]:
     programs: dict[int, int] = {}
     volumes: dict[int, int] = {}
-    sounding: dict[tuple[int, int], tuple[int, int]] = {}
-    notes: dict[tuple[int, int], list[Note]] = {}
+    keys = _Keys(keep_restruck=keep_restruck)
     for tick, message in events:
         channel, kind = message[0] & 0x0F, message[0] & 0xF0
         if kind == 0xC0:
             programs[channel] = message[1]
-        elif kind == 0xB0 and message[1] == 7:
+        elif kind == 0xB0 and message[1] == _VOLUME:
             volumes.setdefault(channel, message[2])
+        elif kind == 0xB0 and message[1] == _PEDAL:
+            keys.press_pedal(channel, tick=tick, is_down=message[2] >= 64)
         elif kind == 0x90 and message[2] > 0:
-            sounding[channel, message[1]] = (tick, message[2])
-            notes.setdefault((channel, programs.get(channel, 0)), [])
-        elif _is_release(message) and (channel, message[1]) in sounding:
-            start, velocity = sounding.pop((channel, message[1]))
-            beats = (tick - start) / division
-            note = Note(start=start / division, beats=beats, pitch=message[1], velocity=velocity)
-            notes.setdefault((channel, programs.get(channel, 0)), []).append(note)
+            keys.strike(channel, message[1], tick=tick, velocity=message[2], program=programs.get(channel, 0))
+        elif _is_release(message):
+            keys.release(channel, message[1], tick=tick)
+    keys.end_all(max((tick for tick, _ in events), default=0))
     return [
         Part(
             name=f"channel {channel + 1}",
             program=program,
-            notes=tuple(played),
+            notes=tuple(
+                Note(start=start / division, beats=(end - start) / division, pitch=pitch, velocity=velocity)
+                for start, end, pitch, velocity in played
+            ),
             is_drums=channel == DRUM_CHANNEL,
             volume=volumes.get(channel, 100),
         )
-        for (channel, program), played in notes.items()
+        for (channel, program), played in keys.notes.items()
         if played
     ]

@@ -115,33 +115,39 @@ def render_corpus(
     """Compose and render the first `pieces` pieces of a seed into `out`, beside `manifest.jsonl`; finished ones stay.
 
     The same seed gives the same corpus, whatever the number of workers and of interruptions. Either the held-out
-    compositions in the held-out soundfont, or the others in the training soundfonts: never one of each.
+    compositions in the held-out soundfont, or the others in the training soundfonts: never one of each. Training may
+    draw an excerpt of any of the repertoire's scores, so held-out pieces of the repertoire are passed over: none could
+    be known to be unheard. The n-th held-out piece of a seed has the wish of that seed's n-th piece for training, so
+    take another seed for what is held out.
 
     Args:
         workers: fluidsynth programs that run at once.
         on_piece: called after each piece.
 
     Raises:
-        MulanError: fluidsynth, a soundfont, mma or the tabla's samples or music21's scores are not installed.
+        MulanError: fluidsynth, a soundfont, mma or the tabla's samples or, for training, music21's scores are not
+            installed.
     """
     _check_installed((HELDOUT_SOUNDFONT,) if heldout else TRAINING_SOUNDFONTS)
     check_mma()
     check_tabla()
-    scores_folder()
+    if not heldout:
+        scores_folder()
     (out / "audio").mkdir(parents=True, exist_ok=True)
     manifest = out / MANIFEST_NAME
     finished = {track.id: track for track in read_manifest(manifest)} if manifest.exists() else {}
 
-    def track_of(number: int, composition_id: str) -> Track | None:
+    def track_of(wanted: tuple[str, Wish]) -> Track | None:
+        composition_id, wish = wanted
         known = finished.get(composition_id)
         if known is not None and known.path.exists():
             return known
-        return _render_track(composition_id, wish_for(number, seed=seed), out=out, seed=seed, heldout=heldout)
+        return _render_track(composition_id, wish, out=out, seed=seed, heldout=heldout)
 
     tracks: list[Track] = []
     with ThreadPoolExecutor(workers) as pool:
-        ids = itertools.islice(_ids(seed, heldout=heldout), pieces)
-        for number, track in enumerate(pool.map(track_of, itertools.count(), ids), start=1):
+        wanted = itertools.islice(_wanted(seed, heldout=heldout), pieces)
+        for number, track in enumerate(pool.map(track_of, wanted), start=1):
             tracks += [] if track is None else [track]
             on_piece()
             if number % _PIECES_PER_SAVE == 0:
@@ -166,6 +172,14 @@ def _ids(seed: int, *, heldout: bool) -> Iterator[str]:
         composition_id = f"piece-{seed}-{number:06d}"
         if heldout_id(composition_id) == heldout:
             yield composition_id
+
+
+def _wanted(seed: int, *, heldout: bool) -> Iterator[tuple[str, Wish]]:
+    """The ids of a corpus with what each piece is written for."""
+    for number, composition_id in enumerate(_ids(seed, heldout=heldout)):
+        wish = wish_for(number, seed=seed)
+        if not (heldout and wish.kind == "repertoire"):
+            yield composition_id, wish
 
 
 def _check_installed(soundfonts: tuple[Soundfont, ...]) -> None:

@@ -1,6 +1,7 @@
 """What no model of ours may be trained, pre-trained or tuned on, and the check that tracks hold none of it."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from data.debian_packages import RESERVED_PACKAGES
 from data.errors import ManifestError
@@ -13,6 +14,7 @@ RESERVED_SOUNDFONT = "MuseScore_General"
 """The timbre of the held-out compositions."""
 
 _PACKAGES = frozenset(package.name for package in RESERVED_PACKAGES)
+_PLACE = RESERVED_PACKAGES[0].folder.parts[0]
 
 
 def refuse_reserved(tracks: Iterable[Track], *, teachers: Iterable[str] = ()) -> None:
@@ -42,8 +44,12 @@ def _refuse_judge(teacher: str) -> None:
 
 
 def _reserved_because(track: Track) -> str:
-    names = {str(track.facts.get("package", "")), *track.id.split("/"), *track.path.parts}
-    packages = sorted(names & _PACKAGES)
+    folders = track.id.split("/")
+    named = {str(track.facts.get("package", "")), folders[0]}
+    for parts in (("", *folders), ("", *track.path.parts)):
+        # Nobody's own folder is called "wizznic-data"; one called "krank" may be, if not where packages are unpacked.
+        named.update(part for before, part in pairwise(parts) if "-" in part or before == _PLACE)
+    packages = sorted(named & _PACKAGES)
     if packages:
         return f"the package {packages[0]}"
     if track.facts.get("soundfont") == RESERVED_SOUNDFONT:

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from data.audio import load_audio
 from data.errors import AudioError, ConfigError
 from data.manifest import Track
 from data.reserved import JUDGE_PREFIX
 from mulan.encoding import EmbeddedFile, FailedFile
-from mulan.musicnn import SAMPLE_RATE, WINDOW_SAMPLES, Tagger
+from mulan.musicnn import SAMPLE_RATE, WINDOW_SAMPLES, Tagger, load_heard
 from mulan.published_musicnn import load_tagger
 from mulan.runtime import Runtime
 
@@ -40,13 +39,14 @@ class Judge:
         self._tagger = tagger
 
     def embed_tracks(self, tracks: Iterable[Track]) -> Iterator[EmbeddedFile | FailedFile]:
-        """Yield each track's windows of 3 s with the probability of every tag, [w, tags]; less than 3 s are left over.
+        """Yield each track's windows of 3 s with the probability of every tag, float32 [w, tags], not of unit length.
 
-        Of a track that is a part of a file, only that part is heard. What cannot be read is a `FailedFile`.
+        What is left over of less than 3 s is not heard, but for a track that has no more. Of a track that is a part of
+        a file, only that part is heard. What cannot be read, or is too short, is a `FailedFile`.
         """
         for track in tracks:
             try:
-                waveform = load_audio(track.source, sample_rate=SAMPLE_RATE, start=track.start, seconds=track.length)
+                waveform = load_heard(track, seconds=track.length)
             except AudioError as error:
                 yield FailedFile(path=track.path, reason=str(error).removeprefix(f"{track.source}: "))
                 continue

@@ -15,12 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.functional import melscale_fbanks
 
+from data.audio import load_audio
+from data.errors import AudioError
+from data.manifest import Track
+
 SAMPLE_RATE = 16_000
 WINDOW_FRAMES = 187
 _FFT_SAMPLES = 512
 _HOP_SAMPLES = 256
 _BANDS = 96
 WINDOW_SAMPLES = WINDOW_FRAMES * _HOP_SAMPLES  # 2.992 s
+_SHORTEST_SAMPLES = _FFT_SAMPLES // 2 + 1  # the first frame is completed with the mirrored beginning
 _WINDOWS_PER_BATCH = 16
 # Frames and bands, as in the graph that lies beside the weights; the source of the package has other strides.
 _VGG_POOLS = ((4, 1), (1, 4), (2, 2), (2, 2), (4, 4))
@@ -42,6 +47,20 @@ no voice, weird, country, metal, female voice, choral
 """
 MSD_TAGS = tuple(tag.strip() for tag in _MSD.split(","))
 MTT_TAGS = tuple(tag.strip() for tag in _MTT.split(","))
+
+
+def load_heard(track: Track, *, seconds: float | None) -> np.ndarray:
+    """So many seconds of a track from its start, or all, as `Tagger.logits` takes them.
+
+    Raises:
+        AudioError: as for `data.audio.load_audio`, or it is shorter than 257 samples.
+    """
+    waveform = load_audio(track.source, sample_rate=SAMPLE_RATE, start=track.start, seconds=seconds)
+    if len(waveform) < _SHORTEST_SAMPLES:
+        raise AudioError(
+            f"{track.source}: found {len(waveform)} samples at {track.start:g} s; a tagger needs {_SHORTEST_SAMPLES}"
+        )
+    return waveform
 
 
 class Tagger(nn.Module):

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio import load_audio
 from data.errors import AudioError, ConfigError, StoreError
 from data.manifest import Track
 from data.pseudo_labels import PseudoLabels, read_pseudo_labels, write_pseudo_labels
 from data.reserved import refuse_reserved
-from mulan.musicnn import SAMPLE_RATE, WINDOW_SAMPLES, Tagger
+from mulan.musicnn import SAMPLE_RATE, WINDOW_SAMPLES, Tagger, load_heard
 from mulan.published_musicnn import load_tagger
 from mulan.runtime import Runtime
 
@@ -44,12 +43,13 @@ def label_tracks(
 ) -> PseudoLabels:
     """Write a teacher's logits of every window of the tracks for training and tuning into `out`, an .npz.
 
-    Tracks that `out` has already are not listened to again; the file is saved every few tracks, so that a labelling
-    that was broken off goes on. Held-out tracks are left alone. A file that cannot be read is left out, with a warning.
+    Tracks that `out` has already, by their id, are not listened to again, even where their file was replaced: then
+    remove `out`. It is saved every few tracks, so that a labelling that was broken off goes on. Held-out tracks are
+    left alone. A file that cannot be read is left out, with a warning.
 
     Raises:
         ManifestError: as for `data.reserved.refuse_reserved`.
-        StoreError: `out` holds something else, or what another teacher thinks.
+        StoreError: `out` holds something else, or what another teacher thinks, of other tags or windows.
     """
     wanted = [track for track in tracks if track.split != "heldout"]
     refuse_reserved(wanted, teachers=[teacher.name])
@@ -70,20 +70,25 @@ def label_tracks(
 
 
 def _begun(out: Path, teacher: Tagger) -> PseudoLabels:
+    seconds = WINDOW_SAMPLES / SAMPLE_RATE
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
-        seconds = WINDOW_SAMPLES / SAMPLE_RATE
         return PseudoLabels(teacher=teacher.name, tags=teacher.tags, window_seconds=seconds, logits={})
     labels = read_pseudo_labels(out)
     if labels.teacher != teacher.name:
         raise StoreError(f"{out}: holds labels of {labels.teacher}; those of {teacher.name} need a file of their own")
+    if (labels.tags, labels.window_seconds) != (teacher.tags, seconds):
+        found = f"{len(labels.tags)} tags of windows of {labels.window_seconds:g} s"
+        raise StoreError(
+            f"{out}: holds {found}, but {teacher.name} gives {len(teacher.tags)} of {seconds:g} s, or others; remove it"
+        )
     return labels
 
 
 def _listen(track: Track, teacher: Tagger) -> np.ndarray | None:
     seconds = None if track.end is None else track.end - track.start
     try:
-        waveform = load_audio(track.source, sample_rate=SAMPLE_RATE, start=track.start, seconds=seconds)
+        waveform = load_heard(track, seconds=seconds)
     except AudioError as error:
         logger.warning("leaving out %s", error)
         return None

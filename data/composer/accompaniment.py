@@ -216,7 +216,11 @@ def _accompany(chords: tuple[Chord, ...], groove: str, *, bpm: float, seed: int)
         if done.returncode != 0 or not midi.exists():
             reason = " ".join((done.stdout + done.stderr).split())[-300:]
             raise MulanError(f"mma refused the groove {groove}: {reason}")
-        return read_midi(midi)
+        try:
+            # Without what a second strike cuts short: so were the corpora composed that models have learned from.
+            return read_midi(midi, keep_restruck=False)
+        except ValueError as error:
+            raise MulanError(f"mma wrote no readable MIDI for the groove {groove}: {error}") from error
 
 
 def _chord_name(chord: Chord) -> str:

@@ -104,7 +104,12 @@ def _append(notes: list[Note], element: ElementTree.Element, start: Fraction, le
 
 
 def read_abc(path: Path) -> list[Score]:
-    """The tunes of an ABC file that can be read: one voice, repeats played once, ornaments left out."""
+    """The tunes of an ABC file that can be read: one voice, repeats played once, ornaments left out.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError, ZeroDivisionError: a metre or a length in it is no fraction.
+    """
     tunes = re.split(r"(?m)^(?=X:)", path.read_text(encoding="utf-8", errors="replace"))
     return [score for tune in tunes if (score := _read_tune(tune)) is not None]
 

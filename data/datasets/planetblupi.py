@@ -1,8 +1,11 @@
 """Recordings whose notes are known: planetblupi's ten Ogg files, each of which is its MIDI file played.
 
 Source: the Debian packages planetblupi-music-ogg and planetblupi-music-midi, which no model of ours may learn from.
-Each MIDI keeps one tempo. By cross-correlation of onsets, at four places of each of the ten tracks, its notes sound
-within 0.1 s of where it says; the Ogg goes on for 2 to 4 s, as the last notes die away.
+Each MIDI keeps one tempo; the Ogg goes on for 2 to 4 s, as the last notes die away. Loading checks no more than this
+length. That the notes sound where the MIDI says was checked once, in Debian 12's packages: in four excerpts of 90 s of
+each track, from beginning to end, the spectral flux of the audio was correlated with the notes' onsets at lags up to
+4 s. In 35 of the 40 the best lag was 0.03 to 0.09 s; in the others, of music that repeats itself, a lag of whole beats
+was better by at most 0.03, and the peak at 0.03 to 0.09 s was there, too, at 0.6 or more.
 """
 
 from collections import Counter

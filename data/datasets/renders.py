@@ -6,12 +6,14 @@ from dataclasses import replace
 from data.captions import full_caption
 from data.datasets.dataset import Dataset
 from data.errors import ManifestError
-from data.facts import facts_of
+from data.facts import Facts, facts_of
 from data.manifest import Track
 
 
 def captioned_pieces(tracks: Sequence[Track]) -> Dataset:
-    """The tracks, each with one caption that names its tempo, style and instruments; pieces may share theirs.
+    """The tracks, each with one caption that names its tempo, instruments and, if it has one, its style.
+
+    Pieces may share their caption.
 
     Raises:
         ManifestError: a track does not hold the facts of a piece that we composed.
@@ -24,8 +26,21 @@ def captioned_pieces(tracks: Sequence[Track]) -> Dataset:
     )
 
 
+def complete_ids(tracks: Sequence[Track]) -> frozenset[str]:
+    """Ids of the pieces whose sentence names an instrument, the tempo and a style: those that are of a style.
+
+    Raises:
+        ManifestError: as for `captioned_pieces`.
+    """
+    return frozenset(track.id for track in tracks if (facts := _facts(track)).style_tags and facts.programs)
+
+
 def _caption(track: Track) -> str:
+    return full_caption(_facts(track))
+
+
+def _facts(track: Track) -> Facts:
     try:
-        return full_caption(facts_of(track.facts))
+        return facts_of(track.facts)
     except ManifestError as error:
         raise ManifestError(f"track {track.id!r}: {error}") from error

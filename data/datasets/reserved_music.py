@@ -1,13 +1,13 @@
 """Real music that no model of ours may learn from, as a set to judge by: three genres that its makers vouch for.
 
 Source: the Debian packages that `data.debian_packages.RESERVED_PACKAGES` lists; the genres are those of the files' own
-tags, but for the guitar stems of muldjord's songs, which are as much metal as the songs.
+tags, but for the stems of muldjord's songs, guitar and backing: both count, and each is as much metal as the song.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from data.datasets.dataset import Dataset
+from data.datasets.dataset import Dataset, recording_of
 from data.errors import ManifestError
 from data.manifest import Track
 
@@ -29,6 +29,8 @@ _MIX = "mix"  # of stems that are listed, too
 
 def reserved_music(tracks: Sequence[Track], *, all_packages: bool = False) -> Dataset:
     """Reserved tracks as a set with the labels "classical", "metal" and "electronic".
+
+    The stems of a song are no independent witnesses: `facts["recording"]` of each is the song's folder.
 
     Args:
         tracks: as `data.debian_music.list_music` gives them; those that are not held out are left alone.
@@ -63,4 +65,10 @@ def _excerpt(track: Track, genre: str) -> Track:
         end=track.start + track.length - spare,
         tags=(genre,) if genre else (),
         absent=tuple(label for label in LABELS if label != genre),
+        facts={**track.facts, "recording": _recording(track)},
     )
+
+
+def _recording(track: Track) -> str:
+    """Of a stem the folder of its song, as the beginning of its id, which is its path below its package."""
+    return track.id.rpartition("/")[0] if "part" in track.facts else recording_of(track)

@@ -14,16 +14,19 @@ FEWEST_TRACKS = 5
 """In fewer tracks than this a tag must be heard to be left out: its figure would be one of chance."""
 
 
-def agreement_set(dataset: Dataset, probabilities: np.ndarray, tags: Sequence[str]) -> Dataset:
+def agreement_set(dataset: Dataset, probabilities: np.ndarray, tags: Sequence[str], *, heard_by: str) -> Dataset:
     """The tracks of a set with a tagger's verdicts as their truth; labels are the tags heard in at least five tracks.
 
     Args:
         dataset: what it holds of tags is replaced.
         probabilities: float [tracks, tags].
-        tags: all that the tagger knows: so many that every track lacks one, or its unknown ones would count as absent.
+        tags: all that the tagger knows.
+        heard_by: the tagger's name and fingerprint, which the split is then called by.
 
     Raises:
-        ManifestError: no tag is heard in five tracks.
+        ManifestError: no tag is heard in five tracks, or a track lacks none, so that its unknown ones would count as
+            absent.
+        ValueError: there is not one row for each track and one column for each tag.
     """
     if probabilities.shape != (len(dataset.tracks), len(tags)):
         raise ValueError(
@@ -35,6 +38,9 @@ def agreement_set(dataset: Dataset, probabilities: np.ndarray, tags: Sequence[st
         raise ManifestError(
             f"{dataset.name}: in {len(dataset.tracks)} tracks no tag is heard {FEWEST_TRACKS} times; judge more music"
         )
+    if not is_missed.any(axis=1).all():
+        track = dataset.tracks[int(np.argmin(is_missed.any(axis=1)))]
+        raise ManifestError(f"track {track.id!r}: every tag is given {ABSENT} or more, so none is false; take it out")
     tracks = tuple(
         replace(
             track,
@@ -43,4 +49,5 @@ def agreement_set(dataset: Dataset, probabilities: np.ndarray, tags: Sequence[st
         )
         for track, heard, missed in zip(dataset.tracks, is_heard, is_missed, strict=True)
     )
-    return replace(dataset, name="agreement", labels=labels, tracks=tracks, is_exclusive=False)
+    split = f"{dataset.split}, heard by {heard_by}"
+    return replace(dataset, name="agreement", split=split, labels=labels, tracks=tracks, is_exclusive=False)

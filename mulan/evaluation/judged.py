@@ -26,12 +26,14 @@ class Beside:
 
     Attributes:
         judge: its name.
+        judge_fingerprint: hash of its weights.
         differences: of the main figures, both resampled alike.
         per_tag: of each label's ROC-AUC.
         unknown: labels that the judge does not know; they are in no figure, neither of the model nor of the judge.
     """
 
     judge: str
+    judge_fingerprint: str
     differences: tuple[Difference, ...]
     per_tag: tuple[Difference, ...]
     unknown: tuple[str, ...]
@@ -75,7 +77,13 @@ def evaluate_beside(
     scores = heard[:, [judge.tags.index(label) for label in known]]
     _, differences, per_tag = compare_tagging({**result.witness, "scores": scores}, result.witness)
     unknown = tuple(label for label in dataset.labels if label not in known)
-    beside = Beside(judge=judge.name, differences=tuple(differences), per_tag=tuple(per_tag), unknown=unknown)
+    beside = Beside(
+        judge=judge.name,
+        judge_fingerprint=judge.fingerprint,
+        differences=tuple(differences),
+        per_tag=tuple(per_tag),
+        unknown=unknown,
+    )
     witness: Mapping[str, np.ndarray] = {**result.witness, "judge_scores": scores}
     return replace(result, figures=JudgedFigures(**vars(result.figures), beside=beside), witness=witness)
 

@@ -1,6 +1,6 @@
 """Retrieval: how early a caption meets its track, and a track its captions, among all of a set."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -39,9 +39,15 @@ class Directions:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalFigures(Directions):
-    """Each caption by itself; `padded_batch`, of a model that has it, as the released MuQ-MuLan was measured."""
+    """Each caption by itself; `padded_batch`, of a model that has it, as the released MuQ-MuLan was measured.
+
+    Attributes:
+        complete: of the tracks that were named complete and their captions, among the same items as the others; None
+            where none was named.
+    """
 
     task: Literal["retrieval"] = "retrieval"
+    complete: Directions | None = None
     padded_batch: Directions | None
     ties: str = TIES
     resamples: int = RESAMPLES
@@ -61,6 +67,7 @@ def evaluate_retrieval(
     dataset: Dataset,
     *,
     share_captions: bool = False,
+    complete: Collection[str] = (),
     cache: Path | None = None,
     allow_missing: bool = False,
     on_track: Callable[[], None] = lambda: None,
@@ -71,6 +78,7 @@ def evaluate_retrieval(
         dataset: tracks with captions; all of them are judged.
         share_captions: of tracks that have the same caption, word for word, each is right. Published figures are of
             one right track, even where people wrote the same of two.
+        complete: ids of tracks whose captions say all that is asked of a caption; their figures are given apart, too.
         cache, allow_missing, on_track: as for `embed_set`.
 
     Raises:
@@ -92,17 +100,21 @@ def evaluate_retrieval(
         forward = retrieval_per_query(texts, embeddings.vectors, relevant=is_own)
         return forward, retrieval_per_query(embeddings.vectors, texts, relevant=is_own.T)
 
-    def directions(ranked: tuple[PerQuery, PerQuery]) -> Directions:
+    def directions(ranked: tuple[PerQuery, PerQuery], counts: np.ndarray) -> Directions:
+        """Of the tracks that count, bool [tracks], and their captions."""
         return Directions(
-            text_to_audio=_direction(ranked[0], ids[owners], items=len(ids)),
-            audio_to_text=_direction(ranked[1], ids, items=len(captions)),
+            text_to_audio=_direction(_those(ranked[0], counts[owners]), ids[owners][counts[owners]], items=len(ids)),
+            audio_to_text=_direction(_those(ranked[1], counts), ids[counts], items=len(captions)),
         )
 
     alone = rank("alone")
+    everything, is_complete = np.ones(len(ids), bool), np.isin(ids, list(complete))
     has_padded = "padded-batch" in encoder.text_regimes
     return RetrievalResult(
         figures=RetrievalFigures(
-            **vars(directions(alone)), padded_batch=directions(rank("padded-batch")) if has_padded else None
+            **vars(directions(alone, everything)),
+            complete=directions(alone, is_complete) if is_complete.any() else None,
+            padded_batch=directions(rank("padded-batch"), everything) if has_padded else None,
         ),
         record=record_of(encoder, dataset, embeddings, collapse=collapse),
         witness={
@@ -125,6 +137,10 @@ def draws_of(per_query: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[s
     totals = weights.sum(axis=1)
     draws = {name: (weights @ values) / totals for name, values in per_query.items() if name != "rank"}
     return {**draws, "median_rank": _weighted_median(per_query["rank"], weights)}
+
+
+def _those(per_query: PerQuery, chosen: np.ndarray) -> PerQuery:
+    return {name: values[chosen] for name, values in per_query.items()}
 
 
 def _direction(per_query: Mapping[str, np.ndarray], owners: np.ndarray, *, items: int) -> DirectionFigures:

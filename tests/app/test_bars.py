@@ -87,7 +87,7 @@ def test_reserved_music_is_judged_beside_a_tagger_and_the_difference_has_an_inte
     content = json.loads(out.read_text())
     assert content["clips"]["used"] == 8  # ufoai's two count only with --all-packages
     beside = content["beside"]
-    assert (beside["judge"], beside["unknown"]) == ("MTT_musicnn", [])
+    assert (beside["judge"], beside["judge_fingerprint"], beside["unknown"]) == ("MTT_musicnn", "guesses", [])
     area = beside["differences"][0]
     assert area["figure"] == "roc_auc"
     assert area["second"] == pytest.approx(content["roc_auc"])
@@ -97,6 +97,18 @@ def test_reserved_music_is_judged_beside_a_tagger_and_the_difference_has_an_inte
     code, table, notes = run("eval", "reserved", real, "--all-packages")
     assert code == 0, notes
     assert "10 tracks used" in table
+
+
+@pytest.mark.parametrize("command", ["reserved", "agreement"])
+def test_a_wrong_name_and_a_wrong_folder_show_before_a_judge_is_fetched(run, real, judge, tmp_path, command):
+    arguments = ("eval", command, real, "--judge", "MTT_musicnn")
+    code, _, notes = run(*arguments, "--out", tmp_path / "r.txt")
+    assert (code, "a result is JSON" in notes) == (2, True)
+    manifest = real / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace(".opus", ".gone").replace(".flac", ".gone"))
+    code, _, notes = run(*arguments)
+    assert (code, "missing" in notes) == (1, True)
+    assert judge == []
 
 
 def test_tags_of_ones_own_beside_a_tagger_are_those_that_it_knows(run, judge, tmp_path):
@@ -127,6 +139,7 @@ def test_agreement_is_with_what_the_judge_hears(run, real, judge, tmp_path):
     assert judge == ["MTT_musicnn"]
     content = json.loads(out.read_text())
     assert (content["dataset"], content["clips"]["used"]) == ("agreement", 10)
+    assert content["split"] == "all packages, heard by MTT_musicnn (guesses)"
     assert set(content["per_tag"]) <= set(MTT_TAGS)
     assert min(figures["positives"] for figures in content["per_tag"].values()) == 5
     assert f"macro ROC-AUC {content['roc_auc']:.3f}" in table
@@ -169,13 +182,14 @@ def test_windows_of_planetblupi_are_judged_by_its_notes_and_resampled_by_recordi
 
 def test_captions_of_composed_pieces_find_their_piece(run, tmp_path):
     tracks = read_manifest(DEMO_LIBRARY / "manifest.jsonl")[:6]
-    recorded = {"style_tags": [], "unsure_tags": [], "key": "C", "mode": "major", "beats_per_bar": 4}
+    recorded = {"unsure_tags": [], "key": "C", "mode": "major", "beats_per_bar": 4}
     lines = [
         {
             "path": str(track.path),
             "facts": {
                 **recorded,
-                "style": None,
+                "style": None if number < 2 else "jazz",
+                "style_tags": [] if number < 2 else ["jazz"],
                 "programs": [number // 2],  # all of them pianos, two by two with one caption
                 "drums": "none",
                 "bpm": 100.0 + number // 2,
@@ -190,4 +204,7 @@ def test_captions_of_composed_pieces_find_their_piece(run, tmp_path):
     content = json.loads(out.read_text())
     assert content["text_to_audio"]["queries"] == content["text_to_audio"]["items"] == 6
     assert content["text_to_audio"]["median_rank"] <= 5  # of six, two are right: the worst rank is 5
+    complete = content["complete"]["text_to_audio"]
+    assert (complete["queries"], complete["items"]) == (4, 6)
+    assert "complete are 4 captions" in table
     assert "6 captions of 6 tracks" in table

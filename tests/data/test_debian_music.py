@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from data import debian_music
 from data.audio import load_audio
 from data.debian_music import list_music, prepare
 from data.debian_packages import RESERVED_PACKAGES, TRAINING_PACKAGES, MusicPackage, fetch_packages, found_packages
@@ -157,6 +158,49 @@ def test_archives_are_unpacked_and_modules_rendered_once(tmp_path, monkeypatch):
         f"nexuiz-music/derived/{GAMES}/music.pk3/sound/cdtracks/brainsukker.ogg",
         f"nexuiz-music/derived/{GAMES}/tune.flac",
     ]
+
+
+def fake_openmpt123(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder / "openmpt123", f"#!/bin/sh\n{script}\n".encode()).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_a_module_that_is_being_rendered_leaves_nothing_beside_it(tmp_path, monkeypatch):
+    place = tmp_path / "music" / "train" / "pingus-data"
+    write(place / "tune.it", b"a module")
+    soundfile.write(tmp_path / "rendered.wav", tone(330), RATE)
+    listing = f'find "{place}" -name "*.wav*" > "{tmp_path}/beside"'
+    script = f'while [ "$1" != --output ]; do shift; done\ncp "{tmp_path}/rendered.wav" "$2"\n{listing}'
+    fake_openmpt123(tmp_path / "programs", script, monkeypatch)
+    prepare(tmp_path / "music")
+    assert (tmp_path / "beside").read_text() == ""
+    write(place / "derived" / "tune.flac.unfinished.wav", (tmp_path / "rendered.wav").read_bytes())  # of a kill once
+    assert [track.id for track in list_music(tmp_path / "music")] == ["pingus-data/derived/tune.flac"]
+
+
+def test_a_module_that_never_ends_is_one_line(tmp_path, monkeypatch):
+    write(tmp_path / "music" / "train" / "pingus-data" / "tune.it", b"a module")
+    fake_openmpt123(tmp_path / "programs", "exec sleep 30", monkeypatch)
+    monkeypatch.setattr(debian_music, "_LONGEST_RENDER_SECONDS", 0.2)
+    with pytest.raises(MulanError, match=r"tune\.it: openmpt123 did not end within 0\.2 s; fetch the package again"):
+        prepare(tmp_path / "music")
+
+
+def test_a_damaged_archive_is_one_line_and_a_whole_one_unpacked_once(tmp_path, monkeypatch):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as members:
+        members.writestr("a.ogg", ogg(440))
+    place = tmp_path / "train" / "mrrescue"
+    whole = content.getvalue()
+    damaged = bytearray(whole)
+    damaged[40:60] = b"\xff" * 20  # of the packed bytes, which begin after 30 and the name
+    write(place / "game.love", bytes(damaged))
+    with pytest.raises(MulanError, match=r"game\.love: cannot be unpacked .*; fetch the package again"):
+        prepare(tmp_path)
+    write(place / "game.love", whole)
+    prepare(tmp_path)
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("unpacked again"))
+    prepare(tmp_path)
 
 
 def test_modules_are_left_out_with_a_warning_where_they_cannot_be_rendered(tmp_path, monkeypatch, caplog):

@@ -5,10 +5,12 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from data.errors import ManifestError
-from data.manifest import Track, read_manifest, scan_folder, write_manifest
+from data.manifest import Track, measured, read_manifest, scan_folder, write_manifest
 from data.tar import TarMember
 
 RECORD = {
@@ -51,6 +53,15 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     write_manifest(tmp_path / "manifest.jsonl", tracks)
     assert read_manifest(tmp_path / "manifest.jsonl") == tracks
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.jsonl"]
+
+
+def test_a_length_that_is_not_known_is_measured_where_the_file_can_be_read(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(12_000, 0.1), 8_000)
+    assert measured(Track(id="a", path=tmp_path / "a.wav", start=0.5)).length == 1.0
+    gone = Track(id="b", path=tmp_path / "gone.wav")
+    assert measured(gone) == gone
+    known = dataclasses.replace(gone, end=3.0)
+    assert measured(known) == known
 
 
 def test_a_folder_can_move_with_its_manifest(tmp_path: Path) -> None:

@@ -108,6 +108,59 @@ def test_running_status_and_silent_strikes_as_releases_are_understood(tmp_path: 
     assert [(note.start, note.beats, note.pitch) for note in part.notes] == [(0, 1, 60), (1, 1, 62)]
 
 
+def _read(path: Path, events: list[tuple[int, bytes]], **options: bool) -> list[tuple[int, float, float, int]]:
+    """The notes of a file of one track with these (ticks since the last event, message), 96 ticks a beat."""
+    track = b"".join(bytes((delta,)) + event for delta, event in [*events, (0, b"\xff\x2f\x00")])
+    header = b"MThd" + bytes((0, 0, 0, 6, 0, 0, 0, 1, 0, 96))
+    path.write_bytes(header + b"MTrk" + len(track).to_bytes(4, "big") + track)
+    parts = read_midi(path, **options)
+    return [(part.program, note.start, note.beats, note.velocity) for part in parts for note in part.notes]
+
+
+STRIKE, AGAIN, RELEASE = b"\x90\x3c\x40", b"\x90\x3c\x50", b"\x80\x3c\x00"
+PEDAL_DOWN, PEDAL_UP = b"\xb0\x40\x7f", b"\xb0\x40\x00"
+
+
+def test_a_key_that_is_struck_again_has_sounded_until_then(tmp_path: Path) -> None:
+    events = [(0, STRIKE), (96, AGAIN), (48, RELEASE), (96, RELEASE)]
+    assert _read(tmp_path / "a.mid", events) == [(0, 0, 1, 64), (0, 1, 0.5, 80)]
+    assert _read(tmp_path / "a.mid", events, keep_restruck=False) == [(0, 1, 0.5, 80)]
+    assert _read(tmp_path / "a.mid", [(0, STRIKE), (0, AGAIN), (96, RELEASE)]) == [(0, 0, 1, 80)]
+
+
+def test_a_note_is_of_the_program_that_it_began_with(tmp_path: Path) -> None:
+    events = [(0, b"\xc0\x05"), (0, STRIKE), (48, b"\xc0\x06"), (48, RELEASE), (0, STRIKE), (96, RELEASE)]
+    assert _read(tmp_path / "a.mid", events) == [(5, 0, 1, 64), (6, 1, 1, 64)]
+
+
+def test_what_is_never_released_sounds_until_the_end(tmp_path: Path) -> None:
+    assert _read(tmp_path / "a.mid", [(0, STRIKE), (96, b"\x90\x3e\x40"), (96, RELEASE)]) == [
+        (0, 0, 2, 64),
+        (0, 1, 1, 64),
+    ]
+
+
+def test_the_pedal_holds_notes_until_it_is_let_go_or_they_are_struck_again(tmp_path: Path) -> None:
+    events = [(0, PEDAL_DOWN), (0, STRIKE), (24, RELEASE), (72, PEDAL_UP), (96, STRIKE), (96, RELEASE)]
+    assert _read(tmp_path / "a.mid", events) == [(0, 0, 1, 64), (0, 2, 1, 64)]
+    events = [(0, PEDAL_DOWN), (0, STRIKE), (24, RELEASE), (72, AGAIN), (96, PEDAL_UP), (96, RELEASE)]
+    assert _read(tmp_path / "a.mid", events) == [(0, 0, 1, 64), (0, 1, 2, 80)]  # the second key is down until the end
+
+
+def test_a_file_that_is_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+    write_midi(tmp_path / "a.mid", [PIANO, KIT], bpm=120, end_beat=3)
+    whole = (tmp_path / "a.mid").read_bytes()
+    for length in range(14, len(whole)):
+        (tmp_path / "a.mid").write_bytes(whole[:length])
+        for read in (read_midi, read_bpm):
+            with pytest.raises(ValueError, match=r"a\.mid: (ends within track [123]|holds [012] of 3 tracks); copy it"):
+                read(tmp_path / "a.mid")
+    damaged = whole[:14] + whole[14:].replace(b"\xff\x51\x03", b"\xff\x51\x7f")  # a tempo longer than its track
+    (tmp_path / "a.mid").write_bytes(damaged)
+    with pytest.raises(ValueError, match="ends within track 1"):
+        read_bpm(tmp_path / "a.mid")
+
+
 def test_what_is_no_midi_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mid").write_bytes(b"RIFF" + bytes(20))
     with pytest.raises(ValueError, match="not a MIDI file"):

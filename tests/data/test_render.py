@@ -8,6 +8,7 @@ import soundfile
 
 from data import render
 from data.compose import compose
+from data.composer.schedule import wish_for
 from data.errors import MulanError
 from data.facts import TAGS
 from data.manifest import read_manifest
@@ -38,6 +39,24 @@ def test_a_missing_soundfont_names_its_debian_package(tmp_path: Path, monkeypatc
     monkeypatch.setattr(render, "TRAINING_SOUNDFONTS", (absent,))
     with pytest.raises(MulanError, match=r"a\.sf2: no such soundfont; on Debian: apt install a-soundfont"):
         render_corpus(tmp_path / "out", pieces=1, seed=1, heldout=False)
+
+
+@pytest.mark.parametrize("heldout", [False, True])
+def test_repertoire_is_for_training_only_and_the_other_pieces_keep_their_wishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heldout: bool
+) -> None:
+    for check in ("check_mma", "check_tabla", "scores_folder"):
+        monkeypatch.setattr(render, check, lambda: None)
+    monkeypatch.setattr(render, "_check_installed", lambda soundfonts: None)
+    asked = []
+    monkeypatch.setattr(render, "_render_track", lambda name, wish, **options: asked.append((name, wish)))
+    render_corpus(tmp_path, pieces=200, seed=3, heldout=heldout)
+
+    ids = [name for number in range(5000) if heldout_id(name := f"piece-3-{number:06d}") == heldout]
+    planned = [(name, wish_for(number, seed=3)) for number, name in enumerate(ids)]
+    wanted = [(name, wish) for name, wish in planned if not heldout or wish.kind != "repertoire"]
+    assert asked == wanted[:200]
+    assert any(wish.kind == "repertoire" for _, wish in planned[:200])
 
 
 @pytest.mark.needs_fluidsynth

@@ -34,6 +34,15 @@ def test_a_reserved_track_may_be_listed_only_as_held_out(known, reason, split):
         refuse_reserved([track(), track(**known, split=split)])
 
 
+def test_a_folder_of_ones_own_that_is_called_like_a_package_is_no_package():
+    path = Path("/home/krank/music/song.ogg")
+    refuse_reserved([track(path=path), track(path=path, id=str(path))])
+    with pytest.raises(ManifestError, match="the package krank"):
+        refuse_reserved([track(path=Path("/home/me/real/reserved/krank/song.ogg"))])
+    with pytest.raises(ManifestError, match="the package krank"):
+        refuse_reserved([track(id="krank/song.ogg")])
+
+
 def test_every_reserved_package_is_refused():
     for package in RESERVED_PACKAGES:
         with pytest.raises(ManifestError, match=package.name):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mulan.checkpoint import load_muq
-from mulan.muq import Dropout, MuQ, MuQConfig, rotary_tables
+from mulan.layers import Dropout
+from mulan.muq import MuQ, MuQConfig, rotary_tables
 
 TINY = MuQConfig(conv_dim=8, dim=32, depth=2, heads=4, ffn_dim=64)
 

@@ -294,6 +294,15 @@ def test_what_a_judge_cannot_read_is_reported_and_the_rest_heard(wheel, tmp_path
     assert "broken.wav" not in outcomes[0].reason
 
 
+def test_a_part_too_short_to_be_heard_is_skipped(wheel, tagger, tmp_path, caplog):
+    whole = music(tmp_path, id="a")  # of 7 s
+    short = replace(whole, id="short", start=6.99)  # 160 samples; the first frame needs 257
+    (failed,) = load_judge(runtime=CPU).embed_tracks([short])
+    assert failed.reason == "found 160 samples at 6.99 s; a tagger needs 257"
+    assert list(label_tracks([short, whole], tagger, tmp_path / "labels.npz").logits) == ["a"]
+    assert caplog.messages[0].startswith("leaving out")
+
+
 def test_weights_of_another_hash_are_refused():
     wheel = mulan_home() / "teachers" / "musicnn-0.1.0-py3-none-any.whl"
     wheel.parent.mkdir(parents=True)
@@ -355,6 +364,8 @@ def test_labels_of_reserved_music_by_judges_or_of_two_teachers_are_refused(tagge
     label_tracks([music(tmp_path)], tagger, tmp_path / "labels.npz")
     with pytest.raises(StoreError, match="holds labels of MSD_musicnn; those of MSD_vgg need a file of their own"):
         label_tracks([], Tagger(small, name="MSD_vgg", tags=MSD_TAGS), tmp_path / "labels.npz")
+    with pytest.raises(StoreError, match=r"50 tags of windows of 2\.992 s, but MSD_musicnn gives 49 of 2\.992 s"):
+        label_tracks([], Tagger(small, name="MSD_musicnn", tags=MSD_TAGS[1:]), tmp_path / "labels.npz")
 
 
 def test_only_evaluation_imports_the_judge():

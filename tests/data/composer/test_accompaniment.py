@@ -18,6 +18,15 @@ def test_a_missing_program_names_its_debian_package(tmp_path: Path, monkeypatch:
         compose("a", seed=1, wish=SWING)
 
 
+def test_a_midi_file_that_mma_did_not_finish_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "mma"
+    program.write_text('#!/bin/sh\nprintf MThd > "$5"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(MulanError, match=r"^mma wrote no readable MIDI for the groove .*: not a MIDI file"):
+        compose("a", seed=1, wish=SWING)
+
+
 @pytest.mark.needs_mma
 def test_a_groove_keeps_its_style_its_drums_and_the_guests() -> None:
     piece = compose("a", seed=1, seconds=20, wish=SWING)

@@ -101,6 +101,9 @@ def test_missing_music_and_missing_notes_are_refused_with_a_remedy(song):
     with pytest.raises(ManifestError, match="mulan data music FOLDER --reserved"):
         planetblupi_windows([Track(id="other", path=Path("other.ogg"))])
     assert MIDI in midi_of(song.path).parts
+    midi_of(song.path).write_bytes(midi_of(song.path).read_bytes()[:-5])
+    with pytest.raises(ManifestError, match=r"music000.mid: cannot be read as the notes of .*: ends within"):
+        planetblupi_windows([song])
     midi_of(song.path).unlink()
     with pytest.raises(ManifestError, match=r"music000.mid: cannot be read as the notes of music000.ogg"):
         planetblupi_windows([song])

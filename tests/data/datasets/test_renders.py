@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data.datasets.renders import captioned_pieces
+from data.datasets.renders import captioned_pieces, complete_ids
 from data.errors import ManifestError
 from data.manifest import Track
 
@@ -35,6 +35,11 @@ def test_each_piece_has_the_one_sentence_of_its_facts():
     assert dataset.tracks[0].captions == ("A fast celtic piece with violin and flute, around 132 bpm.",)
     assert dataset.tracks[1].captions == ("A celtic piece with violin and flute, around 100 bpm.",)
     assert (dataset.name, dataset.split, dataset.labels) == ("captions", "heldout", ())
+
+
+def test_complete_are_the_sentences_with_a_style_and_an_instrument():
+    pieces = [piece("a"), piece("b", style=None, style_tags=[]), piece("c", programs=[], drums="kit")]
+    assert complete_ids(pieces) == {"a"}
 
 
 def test_music_that_we_did_not_compose_is_refused_with_what_is_missing():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data.datasets.dataset import recording_of
 from data.datasets.reserved_music import reserved_music
 from data.errors import ManifestError
 from data.manifest import Track
@@ -48,6 +49,15 @@ def test_the_middle_29_seconds_are_judged_or_all_of_a_shorter_track():
     assert (first.start, first.end) == (35.5, 64.5)
     short = reserved_music(TRACKS).tracks[2]
     assert (short.start, short.end) == (0.0, 20.0)
+
+
+def test_the_stems_of_a_song_are_one_recording_and_other_tracks_are_their_own():
+    package = "fretsonfire-songs-muldjord"
+    stems = [track(package, f"songs/{name}", part=part) for name, part in (
+        ("Reality/guitar.ogg", "guitar"), ("Reality/song.ogg", "backing"), ("Tears/guitar.ogg", "guitar"),
+    )]  # fmt: skip
+    found = [recording_of(track) for track in reserved_music([*stems, TRACKS[0]]).tracks]
+    assert found == [f"{package}/songs/Reality"] * 2 + [f"{package}/songs/Tears", "wesnoth-1.16-music/a.ogg"]
 
 
 def test_music_that_is_not_there_or_has_no_length_is_refused():

@@ -60,7 +60,7 @@ def test_the_difference_is_the_models_area_minus_the_judges_on_labels_both_know(
     assert (area.figure, area.first, area.second, area.difference) == ("roc_auc", 0.75, 1.0, 0.25)
     assert precision.figure == "pr_auc"
     assert list(result.figures.per_tag) == ["drums"]
-    assert (beside.judge, beside.unknown) == ("planned", ("slow",))
+    assert (beside.judge, beside.judge_fingerprint, beside.unknown) == ("planned", "planned-1", ("slow",))
     assert [row.figure for row in beside.per_tag] == ["drums"]
     np.testing.assert_allclose(result.witness["judge_scores"][:, 0], [0.5, 0.2, 0.4, 0.1], rtol=1e-6)
 

@@ -97,6 +97,17 @@ def test_the_median_of_a_resample_is_that_of_the_repeated_ranks():
     assert draws_of({"rank": ranks}, weights)["median_rank"].tolist() == expected
 
 
+def test_complete_captions_are_judged_apart_among_the_same_items(dataset, toy_encoder):
+    chosen = dataset.tracks[0]
+    figures = evaluate_retrieval(toy_encoder, dataset, complete=[chosen.id]).figures
+    whole, apart = figures.text_to_audio, figures.complete.text_to_audio
+    assert apart.items == whole.items == len(dataset.tracks)
+    assert apart.queries == len(chosen.captions) < whole.queries
+    assert figures.complete.audio_to_text.queries == 1
+    assert figures.complete.audio_to_text.items == whole.queries
+    assert evaluate_retrieval(toy_encoder, dataset).figures.complete is None
+
+
 def test_where_tracks_share_a_caption_each_of_them_is_right_if_that_is_asked_for(dataset, toy_encoder):
     first, second, *_ = dataset.tracks
     both = tuple(replace(track, captions=("90 degrees",)) for track in (first, second))
