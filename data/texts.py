@@ -50,7 +50,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class TextAugmentation(StrictModel):
-    """How texts are drawn; the defaults are those that mulan-mini was trained with.
+    """How texts are drawn; by default captions and lists of tags, as they are.
 
     Attributes:
         caption_share: how many texts are captions, where a track has captions and tags; the others are lists of tags,

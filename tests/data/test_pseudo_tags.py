@@ -26,7 +26,7 @@ def labels(*windows: list[float]) -> PseudoLabels:
 
 
 def test_each_part_of_30_seconds_has_the_words_the_teacher_is_sure_of_there():
-    first, second = tag_parts([track(65.0)], labels([2.5, 1.9, 4, -3], [-1, 2, 0, 0.1]), STATISTICS)
+    first, second = tag_parts([track(65.0)], labels([2.5, 1.9, 4, -3], [-1.1, 2, 0, -0.9]), STATISTICS)
     assert (first.id, first.start, first.end) == ("piece#0", 0.0, 30.0)
     assert (second.start, second.end) == (30.0, 60.0)
     assert (first.tags, first.absent) == (

@@ -25,7 +25,7 @@ def drawn(config=DEFAULT, *, count=2000, seed=0, **of_track):
     return [draw_text(track(**of_track), rng, config) for _ in range(count)]
 
 
-def test_the_defaults_are_those_mulan_mini_was_trained_with():
+def test_by_default_captions_and_lists_are_drawn_as_they_are():
     def as_trained(track, rng):  # the loader of that time
         if track.captions and (not track.tags or rng.random() < 0.5):
             caption = track.captions[rng.integers(len(track.captions))]
