@@ -288,7 +288,8 @@ def _compressed(waveform: np.ndarray, ratio: float) -> np.ndarray:
     envelope = np.sqrt(uniform_filter1d(np.square(waveform), round(_ENVELOPE_SECONDS * SAMPLE_RATE)) + 1e-9)
     usual = float(np.median(envelope)) + 1e-6
     turned_down = waveform * (np.maximum(envelope, usual) / usual) ** (1 / ratio - 1)
-    return turned_down * np.float32(np.abs(waveform).max() / np.abs(turned_down).max())
+    louder: np.ndarray = turned_down * np.float32(np.abs(waveform).max() / np.abs(turned_down).max())
+    return louder
 
 
 def _run_fluidsynth(midi: Path, wav: Path, studio: _Studio) -> None:
