@@ -1,7 +1,6 @@
 """`mulan eval words` and `mulan eval robustness`: what a model has to get right whatever set it is judged on."""
 
 import hashlib
-import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,7 +65,7 @@ def eval_robustness(
 
 def _write(out: Path | None, task: str, result: Any, **asked_of: str) -> None:
     """Write figures and what it takes to get them again, if that is wanted."""
-    from data.files import written_aside
+    from data.files import write_json_aside
     from mulan.evaluation.libraries import installed_libraries
 
     if out is None:
@@ -79,6 +78,5 @@ def _write(out: Path | None, task: str, result: Any, **asked_of: str) -> None:
         "date": datetime.now(UTC).date().isoformat(),
         "command": COMMAND.get(),
     }
-    with written_aside(out) as aside:
-        aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json_aside(out, content)
     console.note(f"{out} written")

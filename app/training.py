@@ -56,7 +56,7 @@ def train(
     from data.provenance import write_provenance
     from data.reserved import refuse_reserved
     from data.shards import ShardCache
-    from mulan.distributed import launched_processes
+    from mulan.distributed import current_share, launched_processes
 
     kind, build = _kinds(stage)
     settings = read_config(kind, config, overrides=overrides or [])  # before anything is loaded
@@ -83,7 +83,8 @@ def train(
             console.note("stopped; the same command goes on from the last checkpoint")
             raise
         console.summarise_unread(out / "skipped.jsonl")
-    write_provenance(folder, tracks)
+    if current_share().rank == 0:
+        write_provenance(folder, tracks)
     remedy = {
         StageName.CODEC: f"name it as targets.name of mulan train muq: local:{folder}",
         StageName.RVQ: "name it as targets.quantizer of mulan train muq",

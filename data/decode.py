@@ -76,7 +76,7 @@ def audio_error(path: AudioPath, found: str, remedy: str) -> AudioError:
 
 def read_info(path: AudioPath) -> AudioInfo:
     """Rate, channels and length from the file's headers; AudioError if it is not audio."""
-    with _open_file(path) as file:
+    with open_file(path) as file:
         if _is_for_soundfile(file):
             with contextlib.suppress(soundfile.SoundFileError), _open_soundfile(file) as sound:
                 return AudioInfo(
@@ -99,7 +99,7 @@ def read_blocks(path: AudioPath, start: float, ending: Ending) -> Iterator[Block
     Raises:
         AudioError: the file is missing, unreadable, empty, or neither decoder can read any of it.
     """
-    with _open_file(path) as file:
+    with open_file(path) as file:
         if _is_for_soundfile(file):
             blocks = _soundfile_blocks(file, start, ending)
             first = None
@@ -113,8 +113,12 @@ def read_blocks(path: AudioPath, start: float, ending: Ending) -> Iterator[Block
 
 
 @contextlib.contextmanager
-def _open_file(path: AudioPath) -> Iterator[BinaryIO]:
-    """The file, opened and not empty, at its beginning."""
+def open_file(path: AudioPath) -> Iterator[BinaryIO]:
+    """The file, opened and not empty, at its beginning.
+
+    Raises:
+        AudioError: it is not there, cannot be opened, or is empty.
+    """
     try:
         file = _open_member(path) if isinstance(path, TarMember) else _open_plain(Path(path))
     except FileNotFoundError as error:

@@ -1,5 +1,6 @@
 """Files that are whole or not there: written beside their place, then put into it in one step; and files not found."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,12 @@ def written_aside(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_json_aside(path: Path, content: object) -> None:
+    """Write JSON for people to read, as `written_aside` writes."""
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def remedy_of_missing(path: Path) -> str:

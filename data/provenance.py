@@ -1,11 +1,10 @@
 """Where the music of a training came from, counted: written beside a model, so that its owner can answer for it."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from data.files import written_aside
+from data.files import write_json_aside
 from data.manifest import Track
 
 PROVENANCE_FILE = "training.json"
@@ -39,5 +38,4 @@ def provenance(tracks: Iterable[Track]) -> dict[str, object]:
 
 def write_provenance(folder: Path, tracks: Sequence[Track]) -> None:
     """Write it into a model's folder."""
-    with written_aside(folder / PROVENANCE_FILE) as aside:
-        aside.write_text(json.dumps(provenance(tracks), indent=1) + "\n", encoding="utf-8")
+    write_json_aside(folder / PROVENANCE_FILE, provenance(tracks))

@@ -17,7 +17,7 @@ import numpy as np
 
 from data.datasets.dataset import Dataset
 from data.errors import ManifestError
-from data.files import written_aside
+from data.files import write_json_aside, written_aside
 from mulan.evaluation.collapse import Collapse
 from mulan.evaluation.embeddings import Embeddings
 from mulan.evaluation.libraries import installed_libraries
@@ -165,8 +165,7 @@ def write_result(
         "command": command,
         "scores": {"file": arrays.name, "sha256": hashlib.sha256(arrays.read_bytes()).hexdigest()},
     }
-    with written_aside(path) as aside:
-        aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json_aside(path, content)
 
 
 def read_result(path: Path) -> dict[str, Any]:

@@ -7,17 +7,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 import numpy as np
 import soundfile
 import soxr
 
-from data.audio import AudioPath, probe
+from data.audio import probe
+from data.decode import open_file
 from data.errors import AudioError, ManifestError, MulanError
 from data.manifest import Track
-from data.tar import TarMember, open_member
 from mulan.encoding import Encoder
 from mulan.evaluation.bootstrap import interval, resample_weights
 
@@ -187,7 +186,7 @@ def _middle(track: Track) -> Clip:
     stop = start + min(EXCERPT_SECONDS, length) if length > 0 else start + EXCERPT_SECONDS
     first, last = round(start * RATE), round(stop * RATE)
     blocks, read = [], 0
-    with _opened(track.source) as file, av.open(file, "r", metadata_errors="ignore") as container:
+    with open_file(track.source) as file, av.open(file, "r", metadata_errors="ignore") as container:
         for block in _stereo(container):
             blocks.append(block[max(0, first - read) : max(0, last - read)])
             read += len(block)
@@ -197,10 +196,6 @@ def _middle(track: Track) -> Clip:
     if not len(samples):
         raise AudioError(f"found nothing at {start:g} s; check the track's start and end")
     return samples, RATE
-
-
-def _opened(source: AudioPath) -> BinaryIO:
-    return open_member(source) if isinstance(source, TarMember) else Path(source).open("rb")
 
 
 def _stereo(container: av.container.InputContainer) -> Iterator[np.ndarray]:
