@@ -151,6 +151,13 @@ def _open_member(member: TarMember) -> BinaryIO:
         raise audio_error(member, "found no such file in the tar", "make the manifest from this tar") from error
 
 
+class _OneWay(soundfile.SoundFile):
+    """Reads on: soundfile seeks after each read of what can be sought in, and a flac takes long over that."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _is_for_soundfile(file: BinaryIO) -> bool:
     magic = file.read(4)
     file.seek(0)
@@ -160,7 +167,7 @@ def _is_for_soundfile(file: BinaryIO) -> bool:
 def _open_soundfile(file: BinaryIO) -> soundfile.SoundFile:
     # By descriptor: given a name, libsndfile would let its suffix decide. What lies inside a tar has none of its own.
     handle = file.fileno() if isinstance(file, io.FileIO) else file
-    sound = soundfile.SoundFile(handle, closefd=False)
+    sound = _OneWay(handle, closefd=False)
     # A wav or flac written to a pipe states no length: libsndfile gives 0 or its largest number, and reads it
     # not at all or not to its end.
     states_length = 0 < sound.frames < 2**62

@@ -93,6 +93,25 @@ def tag_loss(audio: Tensor, words: Tensor, scale: Tensor, scores: Tensor) -> Ten
     return 0.5 * (by_clip + by_word)
 
 
+def glossary_loss(phrases: Tensor, words: Tensor, scale: Tensor, scores: Tensor) -> Tensor:
+    """The loss of phrases that mean words: the mean over phrases of KL(softmax(scores / `TAG_SOFTNESS`) || softmax s).
+
+    s = scale * cosine. Texts need no audio, so every process computes all of it. Source: ours, as `tag_loss`.
+
+    Args:
+        phrases: unit float32 [p, d].
+        words: unit float32 [w, d].
+        scale: scalar, the inverse temperature.
+        scores: float32 [p, w], how much a phrase means a word, see `data.glossary`; -inf where it does not.
+
+    Raises:
+        ValueError: `scores` are not those of these phrases and words.
+    """
+    if list(scores.shape) != [len(phrases), len(words)]:
+        raise ValueError(f"scores: {list(scores.shape)}; must be [{len(phrases)}, {len(words)}], phrases by words")
+    return _divergence(scale * (phrases @ words.T), scores)
+
+
 def _divergence(logits: Tensor, scores: Tensor) -> Tensor:
     """Mean over rows of KL(softmax of scores || softmax of logits), each over what is known; [n, m] both."""
     known = ~scores.isnan()

@@ -5,7 +5,7 @@ model that no feature depends on (masked-prediction head, quantiser, positional 
 """
 
 import itertools
-from typing import ClassVar, Self, TypeVar
+from typing import Annotated, ClassVar, Self, TypeVar
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -19,15 +19,18 @@ from mulan.mel import HOP_SAMPLES, MEL_BANDS, MSD_MEAN, MSD_STD, POWER_FLOOR, SA
 from mulan.recompute import call_module
 
 _ROTARY_BASE = 10_000.0
-_STEM_BLOCKS = 2  # each halves time and frequency
+_STEM_BLOCKS = 2  # each halves time and bands
 
 Conv = TypeVar("Conv", nn.Conv1d, nn.Conv2d)
+DeepDims = Annotated[tuple[PositiveInt, ...], Field(max_length=MEL_BANDS.bit_length() - 1 - _STEM_BLOCKS)]
 
 
 class MuQConfig(StrictModel):
     """Widths and depth of a MuQ; the defaults are those of the published large model.
 
     Attributes:
+        deep_dims: widths of further blocks of the stem, each of which halves the bands alone. The published model has
+            none; at small width they are what tells one instrument from another at any pitch.
         mel_floor: power below which a mel band counts as silent. The published 1e-10 makes what a codec or a lower
             sampling rate took away, and no ear misses, the strongest feature of a clip; 1e-5 is the noise of a good
             converter.
@@ -42,6 +45,7 @@ class MuQConfig(StrictModel):
     mel_mean: float = MSD_MEAN
     mel_std: float = MSD_STD
     # Left out of what is stored unless it says something: fingerprints of models from before it stand.
+    deep_dims: DeepDims = Field(default=(), exclude_if=lambda dims: not dims)
     mel_floor: PositiveFloat = Field(default=POWER_FLOOR, exclude_if=lambda floor: floor == POWER_FLOOR)
     dropout: float = 0.1
 
@@ -55,19 +59,19 @@ class MuQConfig(StrictModel):
 
 
 class StemBlock(nn.Module):
-    """Residual pair of 3x3 convolutions whose first, like its shortcut, has stride 2."""
+    """Residual pair of 3x3 convolutions whose first, like its shortcut, has a stride (bands, frames)."""
 
-    def __init__(self, channels_in: int, channels: int) -> None:
+    def __init__(self, channels_in: int, channels: int, *, stride: tuple[int, int] = (2, 2)) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride=2, padding=1)
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride=stride, padding=1)
         self.norm1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.norm2 = nn.BatchNorm2d(channels)
-        self.shortcut = nn.Conv2d(channels_in, channels, 3, stride=2, padding=1)
+        self.shortcut = nn.Conv2d(channels_in, channels, 3, stride=stride, padding=1)
         self.shortcut_norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[b, c, f, t] in, [b, channels, f / 2, t / 2] out."""
+        """[b, c, f, t] in, [b, channels, f / stride[0], t / stride[1]] out."""
         inner = functional.relu_(self.norm1(self.conv1(x)))
         return functional.relu_(self.norm2(self.conv2(inner)).add_(self.shortcut_norm(self.shortcut(x))))
 
@@ -80,7 +84,7 @@ class FoldedStemBlock(nn.Module):
         entries = [_fold(block.conv1, block.norm1), _fold(block.shortcut, block.shortcut_norm)]
         merged = {name: torch.cat([entry.state_dict()[name] for entry in entries]) for name in ("weight", "bias")}
         channels, channels_in = merged["weight"].shape[:2]
-        self.entry = nn.Conv2d(channels_in, channels, 3, stride=2, padding=1)
+        self.entry = nn.Conv2d(channels_in, channels, 3, stride=block.conv1.stride, padding=1)
         self.entry.load_state_dict(merged, assign=True)
         self.conv2 = _fold(block.conv2, block.norm2)
 
@@ -95,9 +99,11 @@ class Stem(nn.Module):
 
     def __init__(self, config: MuQConfig) -> None:
         super().__init__()
-        channels = [1, *[config.conv_dim] * _STEM_BLOCKS]
-        self.blocks = nn.ModuleList(StemBlock(a, b) for a, b in itertools.pairwise(channels))
-        self.project = nn.Linear(config.conv_dim * MEL_BANDS // 2**_STEM_BLOCKS, config.dim)
+        widths = [1, *[config.conv_dim] * _STEM_BLOCKS, *config.deep_dims]
+        strides = [(2, 2)] * _STEM_BLOCKS + [(2, 1)] * len(config.deep_dims)
+        blocks = zip(itertools.pairwise(widths), strides, strict=True)
+        self.blocks = nn.ModuleList(StemBlock(a, b, stride=stride) for (a, b), stride in blocks)
+        self.project = nn.Linear(widths[-1] * MEL_BANDS // 2 ** len(strides), config.dim)
         self.checkpoint_activations = False
 
     def forward(self, mel: Tensor) -> Tensor:
@@ -105,7 +111,7 @@ class Stem(nn.Module):
         x = mel.unsqueeze(1)
         for block in self.blocks:
             x = call_module(block, x, recompute=self.checkpoint_activations)
-        return self.project(x.permute(0, 3, 1, 2).flatten(2))  # [b, t, channels * 32], channel-major
+        return self.project(x.permute(0, 3, 1, 2).flatten(2))  # [b, t, channels * bands], channel-major
 
 
 class FeedForward(nn.Module):

@@ -136,11 +136,13 @@ def write_muq_config(config: MuQConfig | MertConfig) -> dict[str, Any]:
     """Turn ours into the config.json of a published MuQ.
 
     Raises:
-        CheckpointError: it is not that of a MuQ.
+        CheckpointError: it is not that of a MuQ, or of one that the published layout can tell.
     """
     config = _only_muq(config)
     if config.mel_floor != POWER_FLOOR:
         raise CheckpointError(f"mel_floor = {config.mel_floor:g}: the published layout knows {POWER_FLOOR:g} alone")
+    if config.deep_dims:
+        raise CheckpointError(f"deep_dims = {list(config.deep_dims)}: the published layout knows two stem blocks alone")
     dropouts = ("activation_dropout", "attention_dropout", "conformer_conv_dropout", "hidden_dropout")
     inner = {
         **_CONFORMER,

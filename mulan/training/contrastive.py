@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from data.audio import MIN_SECONDS
 from data.augment import AudioAugmentation
 from data.errors import ConfigError
+from data.glossary import Glossary
 from data.loader import Batch, CaptionedClips, centred_batches, seeded_generator, true_negatives, word_scores
 from data.manifest import Track
 from data.shards import ShardCache
@@ -29,7 +30,7 @@ from data.texts import TextAugmentation, draw_words
 from mulan.backbones import complete_config
 from mulan.checkpoint import build_model, save_checkpoint
 from mulan.distributed import Share, gather_objects
-from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, LossKind, contrastive_loss, tag_loss
+from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, LossKind, contrastive_loss, glossary_loss, tag_loss
 from mulan.mel import HOP_SAMPLES, MEL_BANDS
 from mulan.mert import MertConfig
 from mulan.metrics import retrieval_scores
@@ -44,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 _VALIDATION_ROWS = 32
 _IMAGINED_TOKENS = 16
+_GLOSSARY_PHRASES = 32  # of a step
 
 
 class MulanTrainConfig(TrainingConfig):
@@ -56,6 +58,7 @@ class MulanTrainConfig(TrainingConfig):
             `mulan train muq` made; what `model` leaves unsaid of the backbone is then read there.
         trainable: how much of each backbone is trained.
         tag_weight: of the loss of single words, `mulan.loss.tag_loss`, beside that of pairs; 0 leaves it out.
+        glossary: phrases that mean words; their loss, `mulan.loss.glossary_loss`, has the weight of the words'.
         text, audio: how captions and crops are augmented.
     """
 
@@ -63,6 +66,7 @@ class MulanTrainConfig(TrainingConfig):
     audio_from: str | None = None
     loss: LossKind = "decoupled"
     tag_weight: NonNegativeFloat = 0.0
+    glossary: Glossary | None = None
     trainable: TrainableConfig = TrainableConfig()
     text: TextAugmentation = TextAugmentation()
     audio: AudioAugmentation = AudioAugmentation()
@@ -73,6 +77,8 @@ class MulanTrainConfig(TrainingConfig):
             raise ValueError(f"model.clip_seconds = {self.model.clip_seconds}: must be at least {MIN_SECONDS}")
         if self.batch_norm == "micro-batch":
             raise ValueError('batch_norm = "micro-batch": not in contrastive training; use "batch" or "frozen"')
+        if self.glossary and not self.tag_weight:
+            raise ValueError("glossary: its phrases are compared with the words of tag_weight, which is 0; set it to 1")
         if message := _unblankable(self.audio, self.model):
             raise ValueError(message)
         return self
@@ -98,7 +104,7 @@ class PairModule(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Latents of audio, of texts and of single words, the scale of their cosines and, where there is one, the bias.
 
-        Without `words`, their ids and mask, there are latents of no words, [0, d].
+        Without `words`, the ids and mask of words and of a glossary's phrases, there are latents of no words, [0, d].
         """
         audio, text, scale = self.model(waveforms, ids, mask, blanked)
         latents = text[:0] if words is None else self.model.text_latents(*words)
@@ -156,11 +162,18 @@ class MulanStage:
         labels = gather_objects(list(batch.labels))
         negatives = true_negatives(labels).to(device)
         words, scores = word_scores(labels) if self.config.tag_weight else ((), torch.empty(0))
+        rng = seeded_generator(self.config.seed, step, "words")
+        phrases, meanings = (), torch.empty(0)
+        if self.config.glossary:
+            phrases, meanings = self.config.glossary.draw(words, rng, phrases=_GLOSSARY_PHRASES)
 
         def loss_of(audio: Tensor, text: Tensor, latents: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
             loss = contrastive_loss(audio, text, scale, negatives, kind=self.config.loss, bias=bias)
             if words:
-                loss = loss + self.config.tag_weight * tag_loss(audio, latents, scale, scores.to(device))
+                named, meant = latents[: len(words)], latents[len(words) :]
+                loss = loss + self.config.tag_weight * tag_loss(audio, named, scale, scores.to(device))
+            if phrases:
+                loss = loss + self.config.tag_weight * glossary_loss(meant, named, scale, meanings.to(device))
             return loss
 
         rows = len(batch.waveforms)
@@ -169,7 +182,7 @@ class MulanStage:
             self._inputs(batch, slice(start, start + size), device) for start in range(0, rows, size)
         ]
         if words:
-            said = draw_words(words, seeded_generator(self.config.seed, step, "words"), self.config.text)
+            said = draw_words([*words, *phrases], rng, self.config.text)
             chunks[0] = (*chunks[0], self._tokens(said, device))
         loss = cached_backward(accelerator, module, chunks, loss_of)
         return {"loss": loss, "logit_scale": accelerator.unwrap_model(module).model.logit_scale.detach()}

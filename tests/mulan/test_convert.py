@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from data.errors import CheckpointError
 from mulan.checkpoint import build_model, load_checkpoint, save_checkpoint, used_weights
 from mulan.convert import convert
+from mulan.muq import MuQConfig
+from mulan.published import write_muq_config
 
 DEAD = (
     ".cls_token",
@@ -182,6 +184,13 @@ def test_windows_of_a_fraction_of_a_second_cannot_be_published(tiny_checkpoint, 
 
     with pytest.raises(CheckpointError, match=r"clip_seconds 1\.5: the published layout needs whole seconds"):
         convert(str(folder), tmp_path / "out", to="published")
+
+
+def test_a_deeper_stem_cannot_be_published():
+    with pytest.raises(
+        CheckpointError, match=r"deep_dims = \[8, 16\]: the published layout knows two stem blocks alone"
+    ):
+        write_muq_config(MuQConfig(deep_dims=(8, 16)))
 
 
 def test_a_folder_with_something_in_it_is_never_overwritten(tiny_checkpoint, tmp_path):

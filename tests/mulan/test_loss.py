@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, TAG_SOFTNESS, contrastive_loss, tag_loss
+from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, TAG_SOFTNESS, contrastive_loss, glossary_loss, tag_loss
 
 EXACT = 1e-9  # float64 on both sides
 KINDS = ("decoupled", "softmax", "sigmoid")
@@ -179,3 +179,25 @@ def test_among_what_a_teacher_doubts_its_degrees_are_learned_too():
     audio, words = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]], requires_grad=True)
     tag_loss(audio, words, torch.tensor(1.0), torch.tensor([[-1.5, -2.5]])).backward()
     assert words.grad[0, 0] < 0 < words.grad[1, 0]  # the less doubted word is drawn nearer
+
+
+def test_a_phrase_of_one_meaning_is_drawn_to_it_and_from_what_it_denies():
+    phrases, words = unit_rows(1, seed=0), unit_rows(3, seed=1)
+    phrases.requires_grad_()
+    scores = torch.tensor([[2.0, -2.0, -math.inf]], dtype=torch.float64)
+
+    loss = glossary_loss(phrases, words, torch.tensor(10.0), scores)
+
+    wanted = [1 / (1 + math.exp(-4 / TAG_SOFTNESS)), 1 / (1 + math.exp(4 / TAG_SOFTNESS))]
+    found = (10 * phrases @ words.T)[0].softmax(dim=0).tolist()
+    by_hand = sum(p * math.log(p / q) for p, q in zip(wanted, found[:2], strict=True))
+    assert loss.item() == pytest.approx(by_hand, abs=EXACT)
+    loss.backward()
+    moved = torch.nn.functional.normalize(phrases - 0.01 * phrases.grad, dim=1).detach() @ words.T
+    assert moved[0, 0] > (phrases @ words.T)[0, 0]
+    assert moved[0, 2] < (phrases @ words.T)[0, 2]
+
+
+def test_scores_of_other_phrases_or_words_are_refused():
+    with pytest.raises(ValueError, match=r"scores: \[2, 3\]; must be \[1, 3\], phrases by words"):
+        glossary_loss(unit_rows(1, seed=0), unit_rows(3, seed=1), torch.tensor(10.0), torch.zeros(2, 3))

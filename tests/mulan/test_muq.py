@@ -73,6 +73,26 @@ def test_folding_changes_nothing_but_rounding():
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
 
 
+def test_deep_blocks_halve_the_bands_alone_and_fold_like_the_others():
+    model, waveforms = _tiny(TINY.model_copy(update={"deep_dims": (12, 16)})), _noise(2, 24_000)
+    bands = [
+        block(torch.zeros(1, width, 64, 100)).shape[1:]
+        for block, width in zip(model.stem.blocks, (1, 8, 8, 12), strict=True)
+    ]
+    assert bands == [(8, 32, 50), (8, 32, 50), (12, 32, 100), (16, 32, 100)]
+    with torch.inference_mode():
+        before = model(waveforms)
+        after = model.prepare_for_inference()(waveforms)
+    assert before.shape == (2, 25, 32)
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
+
+
+def test_more_deep_blocks_than_the_bands_can_be_halved_are_refused():
+    MuQConfig(deep_dims=(8,) * 5)  # 128 bands, halved seven times, are one
+    with pytest.raises(ValueError, match="at most 5 items"):
+        MuQConfig(deep_dims=(8,) * 6)
+
+
 def test_preparing_twice_folds_once():
     waveform = _noise(1, 24_000)
     once, twice = _tiny().prepare_for_inference(), _tiny().prepare_for_inference().prepare_for_inference()

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from data.augment import AudioAugmentation, SpecAugment
 from data.errors import CheckpointError, ConfigError, ManifestError
+from data.glossary import Glossary
 from mulan import load_encoder
 from mulan.audio_tower import AudioTowerConfig
 from mulan.backbones import save_backbone
@@ -221,6 +222,28 @@ def test_the_loss_of_words_is_added_with_its_weight_in_one_piece_or_in_chunks(qu
     without, one, two = map(float, losses)
     assert one > without
     assert two - one == pytest.approx(one - without, abs=EXACT)
+
+
+def test_a_glossary_teaches_the_text_tower_alone_and_is_the_same_in_one_piece_and_in_chunks(quiet, changed, music):
+    words = {tag for track in music for tag in track.tags}
+    glossary = Glossary.model_validate({"entry": [{"say": ["tinkling ivories"], "near": dict.fromkeys(words, 2.0)}]})
+    config = changed(quiet, batch_norm="frozen", batch_size=8, tag_weight=1.0)
+    told = changed(config, glossary=glossary)
+    without, whole, cut = (
+        gradients(step_of(changed(each, micro_batch=size), music)[0])
+        for each, size in ((config, None), (told, None), (told, 3))
+    )
+    moved = {name for name, gradient in whole.items() if not torch.allclose(gradient, without[name], atol=EXACT)}
+    assert {name.split(".")[1] for name in moved if name.endswith("weight")} == {"text", "text_to_latent"}
+    for name, gradient in cut.items():
+        scale = max(1.0, float(whole[name].abs().max()))
+        torch.testing.assert_close(gradient, whole[name], rtol=0, atol=EXACT * scale, msg=name)
+
+
+def test_a_glossary_without_the_loss_of_words_is_refused(mulan_config, changed):
+    glossary = {"entry": [{"say": ["ivories"], "near": {"piano": 2.0}}]}
+    with pytest.raises(ValueError, match="glossary: its phrases are compared with the words of tag_weight, which is 0"):
+        MulanTrainConfig.model_validate({**mulan_config.model_dump(), "glossary": glossary})
 
 
 def test_words_have_the_same_gradient_in_one_piece_and_in_chunks(quiet, changed, music):
