@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLE_QUERIES = (
     "slow solo piano",
-    "heavy metal with distorted guitars",
-    "jazz with saxophone",
+    "loud distorted guitars",
+    "ambient synth pad",
     "baroque harpsichord",
     "techno with synthesizer and drums",
 )

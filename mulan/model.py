@@ -1,6 +1,7 @@
 """MuLan: an audio tower and a text tower that meet in one space of unit vectors."""
 
 import math
+from collections.abc import Iterable
 from typing import Literal, Self
 
 import torch
@@ -84,6 +85,19 @@ class MuLan(nn.Module):
         text = self.config.text.model_copy(update={"backbone": backbone})
         self.config = self.config.model_copy(update={"text": text})
         self.text.config = text
+
+    @torch.no_grad()
+    def centre_audio(self, clips: Iterable[Tensor]) -> None:
+        """Shift the audio latents, before they get unit length, so that their mean over these clips is 0.
+
+        What all music has in common says nothing of any of it, and draws every text to the same few tracks.
+
+        Args:
+            clips: batches of waveforms [b, s] at 24 kHz.
+        """
+        self.eval()
+        latents = [self.audio_to_latent(self.audio(waveforms)).double() for waveforms in clips]
+        self.audio_to_latent.bias.sub_(torch.cat(latents).mean(dim=0))
 
     def prepare_for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
         """Freeze and speed up: `dtype` is that of the audio backbone, everything else stays float32."""

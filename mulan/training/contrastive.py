@@ -59,6 +59,7 @@ class MulanTrainConfig(TrainingConfig):
         trainable: how much of each backbone is trained.
         tag_weight: of the loss of single words, `mulan.loss.tag_loss`, beside that of pairs; 0 leaves it out.
         glossary: phrases that mean words; their loss, `mulan.loss.glossary_loss`, has the weight of the words'.
+        centre: shift the audio latents of what is saved by their mean over the middles of the training tracks.
         text, audio: how captions and crops are augmented.
     """
 
@@ -68,6 +69,7 @@ class MulanTrainConfig(TrainingConfig):
     tag_weight: NonNegativeFloat = 0.0
     glossary: Glossary | None = None
     trainable: TrainableConfig = TrainableConfig()
+    centre: bool = False
     text: TextAugmentation = TextAugmentation()
     audio: AudioAugmentation = AudioAugmentation()
 
@@ -142,7 +144,7 @@ class MulanStage:
         model.audio.backbone.prepare_for_training(
             choose_runtime().device, checkpoint_activations=config.checkpoint_activations
         )
-        self._blueprint = copy.deepcopy(model).to("meta")  # what weights are put into to be saved
+        self._blueprint = _without_weights(model)  # what weights are put into to be saved
         self.module = PairModule(model, has_bias=config.loss == "sigmoid")
         told = [track for track in tracks if track.captions or track.tags]
         if len(told) < len(tracks):
@@ -163,7 +165,8 @@ class MulanStage:
         negatives = true_negatives(labels).to(device)
         words, scores = word_scores(labels) if self.config.tag_weight else ((), torch.empty(0))
         rng = seeded_generator(self.config.seed, step, "words")
-        phrases, meanings = (), torch.empty(0)
+        phrases: tuple[str, ...] = ()
+        meanings = torch.empty(0)
         if self.config.glossary:
             phrases, meanings = self.config.glossary.draw(words, rng, phrases=_GLOSSARY_PHRASES)
 
@@ -238,6 +241,11 @@ class MulanStage:
         own["log_scale"] = own["log_scale"].reshape(())
         model.load_state_dict(own, assign=True)
         merge_lora(model)
+        if self.config.centre:
+            dtype = choose_runtime("cpu").dtype
+            middles = centred_batches(self._train, batch_size=_VALIDATION_ROWS)
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                model.centre_audio(batch.waveforms for batch in middles if batch.keys)
         save_checkpoint(
             folder,
             model.eval(),
@@ -268,6 +276,15 @@ class MulanStage:
             mel_shape=(MEL_BANDS, frames),
             cache=cache,
         )
+
+
+def _without_weights(model: MuLan) -> MuLan:
+    """A copy whose parameters take no memory; its buffers, of which no checkpoint holds those of the mel, are there."""
+    blueprint = copy.deepcopy(model)
+    for module in blueprint.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(weight.to("meta"), requires_grad=weight.requires_grad))
+    return blueprint
 
 
 def _unblankable(audio: AudioAugmentation, model: MuLanConfig) -> str:

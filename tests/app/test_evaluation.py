@@ -146,7 +146,7 @@ def test_probes_of_a_manifest_by_vectors_and_by_layers(run, drums, tmp_path, how
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--layer", "99", "--clip-seconds", "2"], 2, "mulan-mini has the hidden states 0 to 4"),
+        (["--layer", "99", "--clip-seconds", "2"], 2, "mulan-mini has the hidden states 0 to 2"),
         (["--clip-seconds", "2"], 2, "--clip-seconds is for --layers"),
         (["--draws", "2"], 2, "--draws: of which --shots?"),
     ],

@@ -19,7 +19,7 @@ from data.glossary import Glossary
 from mulan import load_encoder
 from mulan.audio_tower import AudioTowerConfig
 from mulan.backbones import save_backbone
-from mulan.checkpoint import load_backbone
+from mulan.checkpoint import load_backbone, load_checkpoint
 from mulan.distributed import Share
 from mulan.mert import Mert, MertConfig
 from mulan.model import MuLanConfig
@@ -206,6 +206,20 @@ def test_lora_is_merged_into_what_is_saved_and_kept_apart_in_training(make_stage
     assert state[f"model.{query}.base_layer.weight"].equal(start)  # never merged while training went on
     assert not torch.equal(stored[f"{query}.weight"].float(), start.half().float())
     assert load_encoder(f"local:{folder}", device="cpu", precision="float32").dim == 12
+
+
+def test_a_centred_model_differs_in_one_bias_and_its_latents_have_no_common_part(quiet, changed, music, tmp_path):
+    stages = [MulanStage(changed(quiet, centre=centre), music) for centre in (False, True)]
+    for stage, name in zip(stages, ("plain", "centred"), strict=True):
+        stage.save(stage.module.state_dict(), tmp_path / name)
+    plain, centred = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "centred"))
+    assert {name for name in plain if not plain[name].equal(centred[name])} == {"audio_to_latent.bias"}
+
+    model = load_checkpoint(tmp_path / "centred").model.eval()
+    clips = [stages[1]._train.read_centre(number).waveform for number in range(len(stages[1]._train))]
+    with torch.inference_mode():
+        latents = model.audio_to_latent(model.audio(torch.from_numpy(np.stack(clips))))
+    assert latents.mean(dim=0).norm() < 0.02 * latents.norm(dim=1).mean()  # bfloat16 while centring, float16 on disk
 
 
 def test_configurations_are_complete_before_they_are_saved(mert_config, music, train, changed, tmp_path):
