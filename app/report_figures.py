@@ -138,8 +138,8 @@ def _draw_tags(axes: Axes, *, results: Sequence[Result], measure: str, tags: Seq
     axes.set_yticks(range(len(tags)), [_tag_label(tag, results) for tag in tags], fontsize=8)
     axes.tick_params(axis="y", length=0)
     total = len(tags_of(results))
-    of = f"{total} tags" if len(tags) == total else f"the {len(tags)} most frequent of {total} tags"
-    _finish(axes, f"{TAGGING[measure]} of {of}, macro average of all (95 %)", grid="x")
+    of = f"{total} tags" if len(tags) == total else f"the {len(tags)} commonest of {total} tags"
+    _finish(axes, f"{TAGGING[measure]} of {of}, macro (95 %)", grid="x")
 
 
 def _draw_prevalence(axes: Axes, result: Result, tags: Sequence[str]) -> None:

@@ -84,7 +84,8 @@ class FoldedStemBlock(nn.Module):
         entries = [_fold(block.conv1, block.norm1), _fold(block.shortcut, block.shortcut_norm)]
         merged = {name: torch.cat([entry.state_dict()[name] for entry in entries]) for name in ("weight", "bias")}
         channels, channels_in = merged["weight"].shape[:2]
-        self.entry = nn.Conv2d(channels_in, channels, 3, stride=(block.conv1.stride[0], block.conv1.stride[1]), padding=1)
+        stride = (block.conv1.stride[0], block.conv1.stride[1])  # its stub gives a tuple of any length
+        self.entry = nn.Conv2d(channels_in, channels, 3, stride=stride, padding=1)
         self.entry.load_state_dict(merged, assign=True)
         self.conv2 = _fold(block.conv2, block.norm2)
 

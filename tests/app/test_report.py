@@ -154,7 +154,7 @@ def test_bars_are_sorted_with_the_number_of_positives_and_chance(tmp_path, taggi
     labels = re.findall(r">([^<>]+ \(2 †\))</text>", picture)
     assert [label.split()[0] for label in labels] == ["near", "far", "&lt;script&gt;alert…/script&gt;"]
     assert "0.5 is chance" in picture
-    assert "ROC-AUC of 3 tags, macro average of all (95 %)" in picture
+    assert "ROC-AUC of 3 tags, macro (95 %)" in picture
     assert "toy: 0.750" in picture
 
 
@@ -322,7 +322,7 @@ def test_of_very_many_tags_the_most_frequent_are_drawn_and_all_are_listed(tmp_pa
         tmp_path, edit(path, per_tag={f"tag {count}": {**one, "positives": count} for count in range(1, 106)})
     )
     assert len(page.tables["Every tag"]) == 1 + 105
-    assert "ROC-AUC of the 100 most frequent of 105 tags, macro average of all" in page.text
+    assert "ROC-AUC of the 100 commonest of 105 tags, macro" in page.text
     assert "tag 6 (6 †)" in page.text
     assert "tag 5 (5 †)" not in page.text
 
