@@ -31,6 +31,10 @@ class Runtime:
         """The dtype's name as users write it: float32 or bfloat16."""
         return str(self.dtype).removeprefix("torch.")
 
+    def autocast(self) -> torch.autocast:
+        """A context in which products are of this dtype; none of them changes in float32."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
 
 def choose_runtime(device: DeviceChoice = "auto", precision: PrecisionChoice = "auto") -> Runtime:
     """Choose device and precision; an explicit wish that cannot be met is an error, never a fallback.

@@ -59,7 +59,8 @@ class MulanTrainConfig(TrainingConfig):
         trainable: how much of each backbone is trained.
         tag_weight: of the loss of single words, `mulan.loss.tag_loss`, beside that of pairs; 0 leaves it out.
         glossary: phrases that mean words; their loss, `mulan.loss.glossary_loss`, has the weight of the words'.
-        centre: shift the audio latents of what is saved by their mean over the middles of the training tracks.
+        centre: shift the audio latents of what is saved by their mean over the middles of the training tracks, which
+            are read for it at each save; what is validated is not shifted.
         text, audio: how captions and crops are augmented.
     """
 
@@ -175,8 +176,8 @@ class MulanStage:
             if words:
                 named, meant = latents[: len(words)], latents[len(words) :]
                 loss = loss + self.config.tag_weight * tag_loss(audio, named, scale, scores.to(device))
-            if phrases:
-                loss = loss + self.config.tag_weight * glossary_loss(meant, named, scale, meanings.to(device))
+                if phrases:
+                    loss = loss + self.config.tag_weight * glossary_loss(meant, named, scale, meanings.to(device))
             return loss
 
         rows = len(batch.waveforms)
@@ -229,7 +230,7 @@ class MulanStage:
         return scale * (audio @ text.T).sum()
 
     def save(self, weights: Mapping[str, Tensor], folder: Path) -> None:
-        """Write the model, LoRA's products merged into it, as users load it."""
+        """Write the model as users load it: LoRA's products merged into it, and centred if that is asked for."""
         prefix = "model."
         model = copy.deepcopy(self._blueprint)
         # Copies: merging LoRA changes weights, and training may go on with these.
@@ -242,9 +243,8 @@ class MulanStage:
         model.load_state_dict(own, assign=True)
         merge_lora(model)
         if self.config.centre:
-            dtype = choose_runtime("cpu").dtype
             middles = centred_batches(self._train, batch_size=_VALIDATION_ROWS)
-            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            with choose_runtime("cpu").autocast():
                 model.centre_audio(batch.waveforms for batch in middles if batch.keys)
         save_checkpoint(
             folder,

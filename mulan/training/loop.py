@@ -182,7 +182,7 @@ def _autocast(module: nn.Module, runtime: Runtime) -> None:
 
     Not left to Accelerate, whose plugins for sharding would cast more than that: waveforms, outputs, the mel's window.
     """
-    context = torch.autocast(runtime.device.type, runtime.dtype, enabled=runtime.dtype != torch.float32)
+    context = runtime.autocast()
     module.forward = context(module.forward)
 
 

@@ -45,6 +45,7 @@ def test_the_shipped_model_learned_from_nothing_that_is_kept_for_evaluation():
     learned = json.loads((resolve("mulan-mini") / "training.json").read_text())
     assert learned["tracks"] > 0
     packages = {package["package"] for package in learned["packages"]}
+    assert packages
     assert not packages & {package.name for package in RESERVED_PACKAGES}
     assert RESERVED_SOUNDFONT not in learned["soundfonts"]
     assert not [teacher for teacher in learned["pseudo_labels_of"] if teacher.startswith(JUDGE_PREFIX)]
