@@ -79,7 +79,7 @@ def embed(
     from mulan.encoding import EmbeddedFile
 
     check_writable(out)
-    encoder = load_model(model, device, precision)
+    encoder = load_model(model, device, precision, bulk=True)
     done, vectors = [], []
     with console.progress("embedding", total=len(files)) as advance:
         for result in encoder.embed_files(files):

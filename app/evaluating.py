@@ -26,7 +26,7 @@ Manifest = Annotated[Path, typer.Argument(help="Tracks as JSON Lines or CSV, a f
 
 def load_later(model: str, device: str, precision: Precision) -> Callable[[], Any]:
     """Load the model once the tables have been read: they are what is wrong most often, and quickest to read."""
-    return lambda: load_model(model, device, precision)
+    return lambda: load_model(model, device, precision, bulk=True)
 
 
 def judge_later(name: str | None, device: str, precision: Precision) -> Callable[[], Any] | None:

@@ -30,11 +30,17 @@ PrecisionOption = Annotated[Precision, typer.Option(help="Of the audio backbone;
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 
-def load_model(model: str, device: str, precision: Precision) -> Any:
-    """Load an encoder and say what runs where, in which precision and why, and under which licence."""
+def load_model(model: str, device: str, precision: Precision, *, bulk: bool = False) -> Any:
+    """Load an encoder and say what runs where, in which precision and why, and under which licence.
+
+    With `bulk`, for commands that embed many files, this process is made quick at it for good.
+    """
     from app.service import is_non_commercial
     from mulan import load_encoder
+    from mulan.runtime import prepare_for_bulk
 
+    if bulk:
+        prepare_for_bulk()
     console.note(f"loading {model}")
     encoder = load_encoder(model, device=device, precision=precision.value)
     console.note(f"{model} on {encoder.runtime.device} in {encoder.precision}: {encoder.runtime.reason}")

@@ -112,10 +112,12 @@ def complete_config(config: MuLanConfig, audio_from: str | Path) -> MuLanConfig:
     """
     folder = backbone_folder(audio_from)
     trained, wanted = read_backbone_config(folder), config.audio.backbone
-    said = wanted.model_dump(include=wanted.model_fields_set) if "backbone" in config.audio.model_fields_set else {}
+    # Not dumped, because a dump leaves out some of what has its default.
+    fields = wanted.model_fields_set if "backbone" in config.audio.model_fields_set else set()
+    said = {name: getattr(wanted, name) for name in type(wanted).model_fields if name in fields}
     if said and type(wanted) is not type(trained):
         said = {"kind": backbone_kind(wanted)}
-    found = {"kind": backbone_kind(trained), **trained.model_dump()}
+    found = {"kind": backbone_kind(trained), **{name: getattr(trained, name) for name in type(trained).model_fields}}
     differing = [key for key in said if key not in TRAINING_ONLY and said[key] != found[key]]
     if differing:
         listed = ", ".join(f"{key} = {said[key]!r} (there {found[key]!r})" for key in differing)

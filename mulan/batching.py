@@ -1,13 +1,13 @@
-"""Windows of many tracks through one batch: decode ahead in a thread, embed in full batches, answer in order."""
+"""Windows of many tracks through one batch: decode ahead in threads, embed in full batches, answer in order."""
 
 import logging
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from data.errors import AudioError, ManifestError
 
 logger = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
 EmbedBatch = Callable[[np.ndarray], np.ndarray]  # float32 [b, s] -> float32 [b, d]
+_Event = Window | BaseException | None  # a window, or how a track ended
+
+# Of each track that is decoded: a song of 5 min in windows of 5 s, so that those behind it need not wait for it.
+_WINDOWS_AHEAD = 64
 
 
 @dataclass(kw_only=True)
@@ -46,19 +49,23 @@ class EmbeddedTrack:
 
 
 def embed_tracks(
-    tracks: Iterable[Iterable[Window]], embed: EmbedBatch, *, batch_windows: int
+    tracks: Iterable[Iterable[Window]], embed: EmbedBatch, *, batch_windows: int, decoders: int = 1
 ) -> Iterator[EmbeddedTrack]:
     """Embed the windows of each track; batches span tracks, so short tracks do not waste them.
 
-    At most about three batches of windows are in memory, however long a track is. Whatever is raised while a
-    track is read becomes that track's `error`; what `embed` raises propagates.
+    Which windows share a batch does not depend on who decodes faster. However long tracks are, at most 64 windows of
+    each of `decoders` + 1 of them wait in memory beside a batch. Whatever is raised while a track is read becomes that
+    track's `error`; what `embed` raises propagates.
+
+    Args:
+        decoders: tracks that are read at the same time, each in a thread.
 
     Yields:
         one EmbeddedTrack for each track, in the order given.
     """
     waiting: deque[EmbeddedTrack] = deque()
     batch: list[tuple[EmbeddedTrack, Window]] = []
-    with closing(_ahead(_events(tracks), depth=2 * batch_windows)) as events:
+    with closing(_ahead(tracks, decoders=decoders)) as events:
         for track, event in events:
             if not waiting or waiting[-1] is not track:
                 waiting.append(track)
@@ -66,7 +73,7 @@ def embed_tracks(
                 track.spans.append((event.start, event.end))
                 batch.append((track, event))
             else:
-                track.error, track.ended = event, True
+                track.error, track.ended = _unusable(event), True
             if len(batch) == batch_windows:
                 _embed_batch(batch, embed)
             while waiting and waiting[0].is_complete:
@@ -84,62 +91,59 @@ def _embed_batch(batch: list[tuple[EmbeddedTrack, Window]], embed: EmbedBatch) -
             track.vectors.append(vector)
 
 
-def _events(
-    tracks: Iterable[Iterable[Window]],
-) -> Iterator[tuple[EmbeddedTrack, Window | AudioError | None]]:
-    """Every window with its track; each track ends with its error or None.
+def _unusable(ending: BaseException | None) -> AudioError | None:
+    """What became of a track, from what its reading ended with."""
+    if ending is None or isinstance(ending, AudioError):
+        return ending
+    if isinstance(ending, ManifestError) or not isinstance(ending, Exception):
+        raise ending  # no track will do better: the place that all of them come from is gone, or the process is to end
+    # The per-file edge: one odd file never stops a batch of thousands.
+    logger.error("a decoder failed in a way it should not", exc_info=ending)
+    return AudioError(f"the decoder failed unexpectedly ({type(ending).__name__}: {ending})")
 
-    Runs in the decoding thread, so it only creates the tracks and never writes to them.
+
+def _ahead(tracks: Iterable[Iterable[Window]], *, decoders: int) -> Generator[tuple[EmbeddedTrack, _Event], None, None]:
+    """Every window with its track, in order; each track ends with what ended it, or None. Tracks are read in threads.
+
+    The threads never write to a track.
     """
-    for windows in tracks:
-        track = EmbeddedTrack()
-        error = None
-        try:
-            for window in windows:
-                yield track, window
-        except AudioError as unusable:
-            error = unusable
-        except ManifestError:  # no track will do better: the place that all of them come from is gone
-            raise
-        except Exception as unexpected:  # the per-file edge: one odd file never stops a batch of thousands
-            logger.exception("a decoder failed in a way it should not")
-            error = AudioError(f"the decoder failed unexpectedly ({type(unexpected).__name__}: {unexpected})")
-        yield track, error
-
-
-def _ahead(items: Iterator[Item], *, depth: int) -> Generator[Item, None, None]:
-    """Run an iterator in a thread, at most `depth` items ahead; its exceptions are raised here."""
-    ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
+    source = iter(tracks)
+    readings: deque[queue.Queue[_Event]] = deque()
     stopped = threading.Event()
+    with ThreadPoolExecutor(decoders, thread_name_prefix="mulan-decode") as pool:
 
-    def put(kind: str, value: Any) -> None:
+        def start_next() -> None:
+            if (windows := next(source, None)) is not None:
+                readings.append(queue.Queue(maxsize=_WINDOWS_AHEAD))
+                pool.submit(_read, windows, readings[-1], stopped)
+
+        try:
+            for _ in range(decoders + 1):  # one more, for the decoder that is done before its track is embedded
+                start_next()
+            while readings:
+                reading, track = readings.popleft(), EmbeddedTrack()
+                while isinstance(event := reading.get(), Window):
+                    yield track, event
+                yield track, event
+                start_next()
+        finally:
+            stopped.set()
+
+
+def _read(windows: Iterable[Window], reading: "queue.Queue[_Event]", stopped: threading.Event) -> None:
+    def put(event: _Event) -> None:
         while not stopped.is_set():
             try:
-                return ready.put((kind, value), timeout=0.1)
+                return reading.put(event, timeout=0.1)
             except queue.Full:
                 continue
 
-    def produce() -> None:
-        try:
-            for item in items:
-                if stopped.is_set():
-                    return
-                put("item", item)
-        except BaseException as error:  # handed over, not swallowed
-            put("error", error)
-        else:
-            put("end", None)
-
-    producer = threading.Thread(target=produce, name="mulan-decode", daemon=True)
-    producer.start()
     try:
-        while True:
-            kind, value = ready.get()
-            if kind == "end":
+        for window in windows:
+            if stopped.is_set():
                 return
-            if kind == "error":
-                raise value
-            yield value
-    finally:
-        stopped.set()
-        producer.join()
+            put(window)
+    except BaseException as error:  # handed over, not swallowed
+        put(error)
+    else:
+        put(None)

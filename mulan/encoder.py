@@ -24,7 +24,7 @@ from mulan.checkpoint import load_checkpoint
 from mulan.encoding import TEXTS_PER_BATCH, EmbeddedFile, FailedFile, TextRegime, stack_files
 from mulan.hub import resolve
 from mulan.model import MuLan
-from mulan.runtime import PrecisionChoice, Runtime, choose_runtime
+from mulan.runtime import PrecisionChoice, Runtime, choose_runtime, decoding_threads
 from mulan.tokenizer import TextTokenizer
 
 logger = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ class TwoTowerEncoder:
         yield load_audio(track.source, sample_rate=self.sample_rate, start=track.start, seconds=track.length)
 
     def _embed(self, tracks: Iterable[Iterable[Window]]) -> Iterator[EmbeddedTrack]:
-        return embed_tracks(tracks, self._embed_batch, batch_windows=self._batch_windows)
+        return embed_tracks(tracks, self._embed_batch, batch_windows=self._batch_windows, decoders=decoding_threads())
 
     def _embed_batch(self, windows: np.ndarray) -> np.ndarray:
         vectors = self._towers.embed_windows(windows)

@@ -34,6 +34,8 @@ class MuQConfig(StrictModel):
         mel_floor: power below which a mel band counts as silent. The published 1e-10 makes what a codec or a lower
             sampling rate took away, and no ear misses, the strongest feature of a clip; 1e-5 is the noise of a good
             converter.
+        levelling: how far the level of a clip is evened out before the mel, see `LogMel`. With 0, the same music at
+            half the amplitude is other music to a model that has learnt what is loud.
     """
 
     conv_dim: PositiveInt = 512
@@ -47,6 +49,7 @@ class MuQConfig(StrictModel):
     # Left out of what is stored unless it says something: fingerprints of models from before it stand.
     deep_dims: DeepDims = Field(default=(), exclude_if=lambda dims: not dims)
     mel_floor: PositiveFloat = Field(default=POWER_FLOOR, exclude_if=lambda floor: floor == POWER_FLOOR)
+    levelling: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda share: not share)
     dropout: float = 0.1
 
     @model_validator(mode="after")
@@ -258,7 +261,7 @@ class MuQ(nn.Module):
     def __init__(self, config: MuQConfig) -> None:
         super().__init__()
         self.config = config
-        self.mel = LogMel(mean=config.mel_mean, std=config.mel_std, floor=config.mel_floor)
+        self.mel = LogMel(mean=config.mel_mean, std=config.mel_std, floor=config.mel_floor, levelling=config.levelling)
         self.stem = Stem(config)
         self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.depth))

@@ -141,6 +141,8 @@ def write_muq_config(config: MuQConfig | MertConfig) -> dict[str, Any]:
     config = _only_muq(config)
     if config.mel_floor != POWER_FLOOR:
         raise CheckpointError(f"mel_floor = {config.mel_floor:g}: the published layout knows {POWER_FLOOR:g} alone")
+    if config.levelling:
+        raise CheckpointError(f"levelling = {config.levelling:g}: the published layout knows none of it")
     if config.deep_dims:
         raise CheckpointError(f"deep_dims = {list(config.deep_dims)}: the published layout knows two stem blocks alone")
     dropouts = ("activation_dropout", "attention_dropout", "conformer_conv_dropout", "hidden_dropout")

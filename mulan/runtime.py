@@ -96,6 +96,26 @@ def keep_memory() -> bool:
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
 
 
+def decoding_threads() -> int:
+    """How many files to decode at the same time: on half of the cores that this process may use."""
+    return max(1, _cores() // 2)
+
+
+def prepare_for_bulk() -> None:
+    """Make this process quick at embedding many files: it keeps its memory, and leaves the decoders their cores.
+
+    On 2 cores, 43 min of ogg took 8.8 s after it and 12.2 s without: threads of torch that wait for each other keep the
+    decoder from its core.
+    """
+    keep_memory()
+    torch.set_num_threads(min(torch.get_num_threads(), max(1, _cores() - decoding_threads())))
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def mulan_home() -> Path:
     """The folder for everything generated: $MULAN_HOME, or ~/.cache/mulan."""
     return Path(os.environ.get("MULAN_HOME") or Path.home() / ".cache" / "mulan")

@@ -58,7 +58,7 @@ def test_the_shipped_model_keeps_its_fingerprint():
 
 def test_a_muq_tower_is_stored_as_it_was_before_there_was_a_choice():
     assert AudioTowerConfig(backbone=MUQ).model_dump().keys() == {"backbone", "dim"}
-    unsaid = {"kind", "deep_dims", "mel_floor"}
+    unsaid = {"kind", "deep_dims", "mel_floor", "levelling"}
     assert AudioTowerConfig().model_dump()["backbone"].keys() == MuQConfig.model_fields.keys() - unsaid
     assert AudioTowerConfig.model_validate({"backbone": {"dim": 16, "heads": 2}}).backbone == MuQConfig(dim=16, heads=2)
 
@@ -214,6 +214,14 @@ def test_dropout_may_be_said_and_the_rest_has_to_agree(bare, student):
     with pytest.raises(CheckpointError, match=message) as caught:
         completed(dim=64, depth=3, heads=4)
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_backbone_left_unsaid_because_it_has_its_default_is_compared_too(bare, tmp_path):
+    save_backbone(tmp_path / "muq", _seeded(MuQ, MUQ), name="muq", licence="Apache-2.0")
+    config = bare.model_copy(update={"audio": AudioTowerConfig(backbone=MUQ.model_copy(update={"levelling": 0.5}))})
+
+    with pytest.raises(CheckpointError, match=r"levelling = 0\.5 \(there 0\.0\)"):
+        complete_config(config, tmp_path / "muq")
 
 
 def test_a_backbone_of_the_other_kind_is_refused(bare, student):

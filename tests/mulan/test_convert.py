@@ -193,6 +193,11 @@ def test_a_deeper_stem_cannot_be_published():
         write_muq_config(MuQConfig(deep_dims=(8, 16)))
 
 
+def test_a_front_end_that_levels_cannot_be_published():
+    with pytest.raises(CheckpointError, match=r"^levelling = 0\.5: the published layout knows none of it$"):
+        write_muq_config(MuQConfig(levelling=0.5))
+
+
 def test_a_folder_with_something_in_it_is_never_overwritten(tiny_checkpoint, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
 

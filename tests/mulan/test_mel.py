@@ -34,6 +34,28 @@ def test_there_is_one_frame_for_each_whole_hop(samples, frames):
     assert LogMel()(_noise(1, samples)).shape == (1, 128, frames)
 
 
+def test_levelling_takes_its_share_of_what_a_clip_is_louder_or_quieter():
+    waveform, plain = _noise(1, 2400), {"mean": 0.0, "std": 1.0}
+    half, whole = LogMel(**plain, levelling=0.5), LogMel(**plain, levelling=1.0)
+
+    quieter = 10 ** (-6 / 20)  # -6 dB
+
+    # Noise of RMS 1 is 20 dB above the level that all are brought towards. 1e-3 dB: float32 of about 50 dB.
+    torch.testing.assert_close(
+        half(waveform) - half(quieter * waveform), torch.full((1, 128, 10), 3.0), atol=1e-3, rtol=0
+    )
+    torch.testing.assert_close(whole(waveform), whole(quieter * waveform), atol=1e-3, rtol=0)
+    level = 10 * waveform.square().mean().log10()
+    torch.testing.assert_close(whole(waveform), LogMel(**plain)(waveform) - 20 - level, atol=1e-3, rtol=0)
+
+
+def test_levelling_makes_no_music_of_what_is_all_but_silent():
+    assert LogMel(mean=0.0, std=1.0, levelling=1.0)(torch.zeros(1, 2400)).unique().tolist() == [-100.0]
+    hiss = 1e-5 * _noise(1, 2400)  # -100 dBFS, of which 50 dB are given back
+    gained = LogMel(mean=0.0, std=1.0, levelling=1.0)(hiss) - LogMel(mean=0.0, std=1.0, floor=1e-20)(hiss)
+    torch.testing.assert_close(gained, torch.full((1, 128, 10), 50.0), atol=1e-3, rtol=0)
+
+
 def test_too_short_a_waveform_is_refused_with_the_minimum():
     with pytest.raises(ValueError, match="1024 samples; need at least 1025"):
         LogMel()(torch.zeros(1, 1024))

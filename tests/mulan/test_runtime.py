@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mulan import ConfigError
-from mulan.runtime import choose_runtime, keep_memory, mulan_home
+from mulan.runtime import choose_runtime, decoding_threads, keep_memory, mulan_home, prepare_for_bulk
 
 
 def test_an_explicit_choice_is_kept_and_said():
@@ -63,6 +63,21 @@ def test_unknown_names_are_refused():
 def test_everything_generated_lives_under_mulan_home(monkeypatch, tmp_path):
     monkeypatch.setenv("MULAN_HOME", str(tmp_path))
     assert mulan_home() == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("cores", "torch_has", "computing", "decoding"), [(1, 1, 1, 1), (2, 2, 1, 1), (16, 8, 8, 8), (16, 2, 2, 8)]
+)
+def test_bulk_work_leaves_half_of_the_cores_to_the_decoders(monkeypatch, cores, torch_has, computing, decoding):
+    chosen = []
+    monkeypatch.setattr("mulan.runtime.keep_memory", lambda: True)
+    monkeypatch.setattr("mulan.runtime._cores", lambda: cores)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: torch_has)
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+
+    prepare_for_bulk()
+
+    assert (chosen, decoding_threads()) == ([computing], decoding)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
