@@ -5,7 +5,8 @@ MulanError
 ├── ManifestError     a manifest of tracks is malformed or names what is not there
 ├── ConfigError       a configuration has an unknown key, a missing key or a value out of range
 ├── CheckpointError   model weights or their configuration are missing, damaged or not what they claim
-└── StoreError        an index folder is missing, damaged, locked or belongs to another model
+├── StoreError        an index folder is missing, damaged, locked or belongs to another model
+└── QueryError        a query is malformed, too large or asks for nothing
 
 Every message is one line: what, where, found, allowed, remedy. They live in the lowest layer because it raises too;
 `mulan` re-exports them.
@@ -34,3 +35,25 @@ class CheckpointError(MulanError):
 
 class StoreError(MulanError):
     """An index folder is missing, damaged, locked or belongs to another model."""
+
+
+class QueryError(MulanError):
+    """A query is malformed, too large or asks for nothing.
+
+    Attributes:
+        column: where, from 1; None if it is not at one place. The message begins with it.
+        query: the whole query, blank if it is not known.
+    """
+
+    def __init__(self, message: str, *, column: int | None = None, query: str = "") -> None:
+        super().__init__(message if column is None else f"column {column}: {message}")
+        self.column, self.query = column, query
+
+    @property
+    def caret(self) -> str:
+        """For a terminal: some 70 characters of the query, and a caret below the column; blank without either."""
+        if self.column is None or not self.query:
+            return ""
+        first = max(0, self.column - 50)
+        line = "".join(char if char.isprintable() else " " for char in self.query[first : first + 70])
+        return f"{line}\n{' ' * (self.column - 1 - first)}^"
