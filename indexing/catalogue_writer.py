@@ -1,0 +1,252 @@
+"""Writing the catalogue of an index: one writer at a time, every change a transaction.
+
+The journal is a rollback journal, truncated when a transaction ends, and not a write-ahead log: that one needs a
+file in shared memory beside the database, so a log-mode index could not be opened on a read-only disk, and not
+safely on a network disk. The price: readers wait while a writer commits (milliseconds), and it while they read.
+With synchronous=FULL the truncation is synced too, so what was committed outlives a power cut.
+"""
+
+import fcntl
+import io
+import os
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from data.errors import StoreError
+from data.file_tags import Tags
+from data.files import UNFINISHED, written_aside
+from indexing.catalogue import (
+    CATALOGUE,
+    FORMAT,
+    MODEL_COLUMNS,
+    SCHEMA,
+    SHARD_COLUMNS,
+    Catalogue,
+    NewTrack,
+    ShardRecord,
+    connect,
+    encoded,
+    reaching,
+    transaction,
+)
+from indexing.scan import AudioFile
+from indexing.store import ModelRecord, check_model
+
+LOCK = ".lock"  # held by the one writer; holds its process id
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileUpdate:
+    """A track's file as it is now: where, its stamps and its tags; its audio is what it was."""
+
+    track: int
+    path: str
+    size: int
+    mtime_ns: int
+    tags: Tags
+
+
+class CatalogueWriter(Catalogue):
+    """The one writer of a catalogue; made by `open_writer`. Each method is one transaction: all of it or nothing.
+
+    Besides damage, StoreError means that the disk is full or may not be written; ValueError that two tracks would
+    have one path, or that an id is not in the catalogue. In either case the catalogue is as it was.
+    """
+
+    def add_library(self, root: Path) -> int:
+        """The id of the library with this root, which is added if it is new."""
+        with self._change() as connection:
+            connection.execute("INSERT OR IGNORE INTO libraries (root) VALUES (?)", (encoded(str(root)),))
+        return next(library for library, known in self.libraries().items() if known == root)
+
+    def set_mounts(self, library: int, mounts: Iterable[str]) -> None:
+        """Note which folders of a library are on disks of their own."""
+        with self._change() as connection:
+            connection.execute("DELETE FROM mounts WHERE library = ?", (library,))
+            connection.executemany("INSERT INTO mounts VALUES (?, ?)", ((library, encoded(path)) for path in mounts))
+
+    def register(self, shard: ShardRecord, tracks: Sequence[NewTrack], *, replaces: Collection[int] = ()) -> None:
+        """Add a shard whose rows are the windows of these tracks, one track after the other; drop the replaced.
+
+        Raises:
+            ValueError: the tracks have more or fewer windows than the shard has rows.
+        """
+        if (windows := sum(track.windows for track in tracks)) != shard.rows:
+            raise ValueError(f"shard {shard.name}: {shard.rows} rows, but {windows} windows in its tracks")
+        with self._change() as connection:
+            _drop(connection, replaces)
+            row = 0
+            shard_id = _insert(connection, "shards", {name: getattr(shard, name) for name in SHARD_COLUMNS})
+            for track in tracks:
+                _insert(connection, "tracks", _columns(track, shard=shard_id, first_row=row))
+                row += track.windows
+            _release_tracks(connection)
+
+    def add_copies(self, copies: Iterable[tuple[int, NewTrack]], *, replaces: Collection[int] = ()) -> None:
+        """Add tracks that have the audio of other tracks, given by their ids, and share their rows."""
+        with self._change() as connection:
+            _drop(connection, replaces)
+            for source, track in copies:
+                row = connection.execute("SELECT shard, first_row FROM tracks WHERE id = ?", (source,)).fetchone()
+                if row is None:
+                    raise ValueError(f"track {source}, of which {track.path} is a copy, is not in the catalogue")
+                _insert(connection, "tracks", _columns(track, shard=row[0], first_row=row[1]))
+            _release_tracks(connection)
+
+    def update_files(self, updates: Sequence[FileUpdate]) -> None:
+        """Note where the files of tracks are now and what their tags say; files may have changed places."""
+        with self._change() as connection:
+            # First out of the way: in a swap, the path of one is still that of the other.
+            _each(connection, "UPDATE tracks SET path = '\\' || id WHERE id = ?", [(one.track,) for one in updates])
+            _each(
+                connection,
+                "UPDATE tracks SET path = ?, size = ?, mtime_ns = ?, title = ?, artist = ?, album = ?, genre = ?, "
+                "year = ? WHERE id = ?",
+                [(encoded(one.path), one.size, one.mtime_ns, *_tag_values(one.tags), one.track) for one in updates],
+            )
+            _release_tracks(connection)
+
+    def drop(self, tracks: Collection[int]) -> None:
+        """Forget tracks; their rows stay in the shards until these are compacted."""
+        with self._change() as connection:
+            _drop(connection, tracks)
+
+    def add_quarantine(self, library: int, failures: Iterable[tuple[AudioFile, str]]) -> None:
+        """Note files that cannot be used, and why; a track at such a path is dropped."""
+        with self._change() as connection:
+            for file, reason in failures:
+                path = encoded(file.path)
+                connection.execute("DELETE FROM tracks WHERE library = ? AND path = ?", (library, path))
+                connection.execute(
+                    "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT (library, path) DO UPDATE SET "
+                    "size = excluded.size, mtime_ns = excluded.mtime_ns, reason = excluded.reason, tries = tries + 1",
+                    (library, path, file.size, file.mtime_ns, reason),
+                )
+
+    def release(self, library: int, paths: Iterable[str]) -> None:
+        """Take files out of quarantine: they are gone, or to be tried again."""
+        with self._change() as connection:
+            rows = [(library, encoded(path)) for path in paths]
+            connection.executemany("DELETE FROM quarantine WHERE library = ? AND path = ?", rows)
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        with transaction(self.folder, self._connection, "BEGIN IMMEDIATE"):
+            yield self._connection
+
+
+def create_catalogue(folder: Path, model: ModelRecord) -> None:
+    """Write the catalogue of an index without tracks; it is there as a whole or not at all.
+
+    Raises:
+        StoreError: it could not be written.
+    """
+    values = (FORMAT, *(getattr(model, column) for column in MODEL_COLUMNS))
+    with reaching(folder), written_aside(folder / CATALOGUE) as path:
+        path.unlink(missing_ok=True)  # of a killed writer
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = OFF")  # what is written aside needs none
+            connection.executescript(SCHEMA)
+            connection.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?, ?)", values)
+        finally:
+            connection.close()
+    with reaching(folder):
+        _sync_folder(folder)
+
+
+@contextmanager
+def open_writer(folder: Path, *, model: ModelRecord) -> Iterator[CatalogueWriter]:
+    """Open an index for writing, or create it; nobody else can until the block ends.
+
+    Raises:
+        StoreError: another process is writing; the folder holds something else or another model's index; the
+            catalogue is damaged; or it cannot be written.
+    """
+    with reaching(folder):
+        _check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a+")
+    with lock:
+        _take(lock, folder)
+        if not (folder / CATALOGUE).exists():
+            create_catalogue(folder, model)
+        connection = connect(folder, "rw")
+        with reaching(folder):
+            for pragma in ("synchronous = FULL", "journal_mode = TRUNCATE", "foreign_keys = ON"):
+                connection.execute(f"PRAGMA {pragma}")
+        with CatalogueWriter(folder, connection) as writer:
+            check_model(folder, writer.model, name=model.name, fingerprint=model.fingerprint)
+            yield writer
+
+
+def _check_folder(folder: Path) -> None:
+    """Never write among files that are not ours: `--index ~/Music` is a slip of the hand."""
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder}: a file, not a folder; choose a new folder for the index")
+    if folder.is_dir() and not (folder / CATALOGUE).exists():
+        others = sorted({path.name for path in folder.iterdir()} - {LOCK, CATALOGUE + UNFINISHED})
+        if others:
+            raise StoreError(f"{folder}: holds {others[0]!r} and no index; choose a new folder for the index")
+
+
+def _take(lock: io.TextIOWrapper, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        raise StoreError(f"{folder}: process {owner} is writing this index; wait for it or end it") from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def _columns(track: NewTrack, **place: int) -> dict[str, Any]:
+    values = {column.name: getattr(track, column.name) for column in fields(NewTrack)}
+    return {**values, **place, "path": encoded(track.path)}
+
+
+def _insert(connection: sqlite3.Connection, table: str, columns: dict[str, Any]) -> int:
+    """Add a row and give its id."""
+    marks = ", ".join("?" * len(columns))
+    query = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+    row = connection.execute(query, tuple(columns.values())).lastrowid
+    assert row is not None
+    return row
+
+
+def _drop(connection: sqlite3.Connection, tracks: Iterable[int]) -> None:
+    _each(connection, "DELETE FROM tracks WHERE id = ?", [(track,) for track in tracks])
+
+
+def _release_tracks(connection: sqlite3.Connection) -> None:
+    """A path holds a track or an unusable file, not both."""
+    connection.execute(
+        "DELETE FROM quarantine WHERE EXISTS (SELECT 1 FROM tracks "
+        "WHERE tracks.library = quarantine.library AND tracks.path = quarantine.path)"
+    )
+
+
+def _each(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Run a statement that changes one track for each of the rows, the last value of which is its id."""
+    for row in rows:
+        if connection.execute(statement, row).rowcount != 1:
+            raise ValueError(f"track {row[-1]} is not in the catalogue")
+
+
+def _tag_values(tags: Tags) -> tuple[str | int | None, ...]:
+    return tags.title, tags.artist, tags.album, tags.genre, tags.year
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
