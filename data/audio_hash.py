@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 import av
 
-from data.decode import AudioPath, _open_ffmpeg, _open_file, audio_error
+from data.decode import AudioPath, _open_ffmpeg, open_file, audio_error
 
 _DIGEST_BYTES = 16  # two recordings out of 10^12 agree by chance once in 10^14 libraries
 
@@ -31,7 +31,7 @@ def hash_audio(path: AudioPath) -> str:
     Raises:
         AudioError: the file is missing, unreadable, empty, not audio, holds no packets, or its disk failed.
     """
-    with _open_file(path) as file:
+    with open_file(path) as file:
         source = cast(BinaryIO, _Clipped(file, _end_of_audio(file))) if _is_bare_stream(file) else file
         with _open_ffmpeg(path, source) as (container, stream):
             # The canonical name: which of its decoders FFmpeg prefers may change with its version.
