@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app import bench, console, corpus, evaluation
+from app import bench, console, corpus, evaluation, indexing
 from app.doctor import doctor
 from app.options import (
     COMMAND,
@@ -31,6 +31,14 @@ from app.options import (
 )
 from app.training import train
 from data.errors import MulanError
+
+
+class Scoring(StrEnum):
+    """What a track is ranked by: its best window, the mean of all, or of the three best."""
+
+    MAX = "max"
+    MEAN = "mean"
+    TOP3 = "top3"
 
 
 class Layout(StrEnum):
@@ -49,8 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-index_app = typer.Typer(help="Build the index of a music folder.", no_args_is_help=True)
-for name, group in (("index", index_app), ("data", corpus.app), ("eval", evaluation.app), ("bench", bench.app)):
+for name, group in (("index", indexing.app), ("data", corpus.app), ("eval", evaluation.app), ("bench", bench.app)):
     app.add_typer(group, name=name)
 
 
@@ -112,36 +119,15 @@ def convert(
     console.note(f"{out} written; load it with local:{out}")
 
 
-@index_app.command("build")
-def index_build(
-    library: Annotated[Path, typer.Argument(help="The music folder.")],
-    index: Annotated[Path, typer.Option(help="The index folder, made or brought up to date.")],
-    model: Model = DEFAULT_MODEL,
-    device: Device = "auto",
-    precision: PrecisionOption = Precision.AUTO,
-) -> None:
-    """Embed a music folder; run again, it embeds only what is new or changed.
-
-    Example: mulan index build ~/Music --index ~/music.index
-    """
-    from indexing import build_index
-
-    encoder = load_model(model, device, precision)
-    with console.build_progress() as on_progress:
-        report = build_index(encoder, library, index, on_progress=on_progress)
-    for path, reason in report.skipped:
-        console.skipping(path, reason)
-    console.summarise_build(report, index)
-    if not report.tracks:
-        raise MulanError(f"{index} holds no tracks: none of the {len(report.skipped)} files could be embedded")
-
-
 @app.command()
 def search(
     query: Annotated[str | None, typer.Argument(help="What the music should be like.")] = None,
     index: IndexOption = None,
     like: Annotated[Path | None, typer.Option(help="An audio file to find similar music to.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of tracks.")] = 10,
+    score: Annotated[Scoring, typer.Option(help="A track's score: of its best window, of all, of its best three.")] = (
+        Scoring.MAX
+    ),
     as_json: JsonOption = False,
     model: Annotated[str | None, typer.Option(help="Another model than the index remembers.")] = None,
     device: Device = "auto",
@@ -156,7 +142,10 @@ def search(
     if query is not None and not query.strip():
         raise typer.BadParameter("the QUERY is blank; say what the music should be like")
     service = _service(index, device, precision, model)
-    hits = service.search_text(query, k=k) if query is not None else service.search_file(like, k=k)
+    if query is not None:
+        hits = service.search_text(query, k=k, scoring=score.value)
+    else:
+        hits = service.search_file(like, k=k, scoring=score.value)
     if as_json:
         for hit in hits:
             print(json.dumps({**asdict(hit), "path": str(hit.path)}))

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 SECONDS_PER_LINE = 60.0  # of a long build whose output goes into a log
+LINES_OF_SKIPPED = 20  # before the rest is only counted
 # Where nobody watches, lines are not folded at a terminal's width.
 results = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 _notes = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -39,6 +40,14 @@ def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def skipping(path: Path, reason: str) -> None:
     """Say why a file is left out."""
     note(f"skipping {_printable(path)}: {reason}")
+
+
+def skipping_some(remarks: Sequence[tuple[Path, str]]) -> None:
+    """Say why files are left out, of the first of them."""
+    for path, reason in remarks[:LINES_OF_SKIPPED]:
+        skipping(path, reason)
+    if len(remarks) > LINES_OF_SKIPPED:
+        note(f"and {len(remarks) - LINES_OF_SKIPPED:,} more")
 
 
 def summarise_skipped(skipped: int, total: int) -> None:
@@ -68,8 +77,8 @@ def progress(verb: str, *, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def build_progress() -> Iterator[Callable[[Any], None]]:
-    """A bar for index building, with rate and time left; where stderr is no terminal, a line every minute."""
+def sync_progress() -> Iterator[Callable[[Any], None]]:
+    """A bar for an index sync, with rate and time left; where stderr is no terminal, a line every minute."""
     with _bar(TimeRemainingColumn()) as bar:
         task = bar.add_task("embedding", total=None, rate="")
         next_line = SECONDS_PER_LINE
@@ -87,13 +96,32 @@ def build_progress() -> Iterator[Callable[[Any], None]]:
         yield show
 
 
-def summarise_build(report: Any, index: Path) -> None:
-    """One line of what an index build did."""
-    summarise_skipped(len(report.skipped), report.tracks + len(report.skipped))
-    note(
-        f"{index}: {report.tracks:,} tracks ({report.embedded:,} embedded, {report.unchanged:,} unchanged,"
-        f" {report.removed:,} removed) in {report.elapsed:.1f} s"
-    )
+def summarise_sync(report: Any, index: Path) -> None:
+    """One line of what a sync did, and one of what it left out."""
+    done = [f"{count:,} {verb}" for verb, count in _counts(report).items() if count]
+    note(f"{index}: {report.tracks:,} tracks ({', '.join(done) or 'nothing new'}) in {report.elapsed:.1f} s")
+    if report.still_quarantined:
+        note(f"still unusable: {report.still_quarantined:,}; mulan index info --index {index} says why")
+
+
+def note_changes(report: Any) -> None:
+    """A line for each change that a sync found."""
+    for verb, paths in (("embedded", report.embedded), ("copied", report.copied), ("retagged", report.retagged)):
+        for path in paths:
+            note(f"{verb} {_printable(Path(path))}")
+    for old, new in report.moved:
+        note(f"moved {_printable(Path(old))} to {_printable(Path(new))}")
+    for path in report.removed:
+        note(f"removed {_printable(Path(path))}")
+    for path, reason in (*report.skipped, *report.quarantined):
+        skipping(Path(path), reason)
+
+
+def _counts(report: Any) -> dict[str, int]:
+    return {
+        verb: len(getattr(report, verb))
+        for verb in ("embedded", "copied", "moved", "retagged", "removed", "quarantined", "skipped")
+    } | {"passed over": len(report.passed_over), "unseen": len(report.unseen)}
 
 
 @contextmanager
@@ -192,6 +220,21 @@ def print_hits(hits: Sequence[Any]) -> None:
         cells = (str(hit.rank), f"{hit.score:.3f}", f"{clock(hit.start)}–{clock(hit.end)}", title, _printable(hit.path))
         table.add_row(*(Text(cell) for cell in cells))
     results.print(table)
+
+
+def print_index_info(info: Any) -> None:
+    """What is in an index, and what could not be used."""
+    counts, model = info.counts, info.model
+    results.print(f"model      {model.name}, licence {model.licence}, fingerprint {model.fingerprint[:12]}")
+    results.print(f"windows    of {model.clip_seconds:g} s, {', '.join(info.precisions) or 'none yet'}")
+    results.print(f"tracks     {counts.tracks:,}, {counts.windows:,} windows in {counts.shards:,} shards")
+    results.print(f"vectors    {info.rows:,} of {model.dim} numbers, {info.dead_rows:,} of them of dropped tracks")
+    results.print(f"on disk    {info.bytes / 1e6:,.1f} MB")
+    for library in info.libraries:
+        results.print(Text(f"library    {_printable(library.root)}: {library.tracks:,} tracks"))
+    for library in info.libraries:
+        for file in library.quarantine:
+            results.print(Text(f"unusable   {_printable(library.root / file.path)}: {file.reason}"))
 
 
 def print_tags(scores: Sequence[Any]) -> None:

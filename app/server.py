@@ -112,7 +112,7 @@ def _audio_response(service: SearchService, track_id: str, decoded: Path) -> Res
         return _not_found(f"track {track_id!r} is not in this index")
     path = Path(track.path)
     if not (path.is_file() and os.access(path, os.R_OK)):
-        return _not_found(f"{path.name} is no longer where it was indexed; build the index again")
+        return _not_found(f"{path.name} is no longer where it was indexed; sync the index again")
     media_type = PLAYABLE.get(path.suffix.lower())
     try:
         playable = path if media_type else _decode(path, decoded / f"{track_id}.wav")

@@ -11,7 +11,7 @@ import numpy as np
 from data.errors import AudioError
 
 if TYPE_CHECKING:
-    from indexing import Hit, Index, TrackRecord
+    from indexing import Hit, Index, Scoring, TrackRecord
     from mulan.encoding import Encoder
 
 # Words that the shipped model was taught; the whole list is `data.facts.TAGS`.
@@ -86,21 +86,21 @@ class SearchService:
         """The indexed track with this id, as a number or as written in an address; None if there is none."""
         return self._tracks.get(str(track_id))
 
-    def search_text(self, query: str, *, k: int) -> "list[Hit]":
-        """The k tracks whose best window is nearest to the words, best first.
+    def search_text(self, query: str, *, k: int, scoring: "Scoring" = "max") -> "list[Hit]":
+        """The k tracks nearest to the words, by their best window unless told otherwise, best first.
 
         Raises:
             ValueError: the query is blank.
         """
-        return self.index.search(self.encoder.encode_text([query])[0], k=k)
+        return self.index.search(self.encoder.encode_text([query])[0], k=k, scoring=scoring)
 
-    def search_file(self, path: str | Path, *, k: int) -> "list[Hit]":
-        """The k tracks whose best window is nearest to the whole of an audio file, best first.
+    def search_file(self, path: str | Path, *, k: int, scoring: "Scoring" = "max") -> "list[Hit]":
+        """The k tracks nearest to the whole of an audio file, by their best window unless told otherwise, best first.
 
         Raises:
             AudioError: the file cannot be used; the message is one line and starts with its name.
         """
-        return self.index.search(_embed(self.encoder, Path(path)), k=k)
+        return self.index.search(_embed(self.encoder, Path(path)), k=k, scoring=scoring)
 
     def tag_file(self, path: str | Path, tags: Sequence[str] = DEFAULT_TAGS) -> list[TagScore]:
         """Score each tag against the whole of an audio file, best first; see `tag_file` of this module."""

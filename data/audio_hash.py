@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 import av
 
-from data.decode import AudioPath, _open_ffmpeg, open_file, audio_error
+from data.decode import AudioPath, _open_ffmpeg, audio_error, open_file
 
 _DIGEST_BYTES = 16  # two recordings out of 10^12 agree by chance once in 10^14 libraries
 

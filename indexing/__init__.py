@@ -1,7 +1,8 @@
-"""Vectors in, neighbours out: build an index of a music folder, and search it."""
+"""Vectors in, neighbours out: keep an index of music folders, and search it."""
 
-from indexing.build import BuildReport, Progress, build_index
-from indexing.index import Hit, Index
-from indexing.store import TrackRecord
+from indexing.embedding import Progress
+from indexing.index import Hit, Index, Scoring, TrackRecord
+from indexing.selection import Selection
+from indexing.sync import SyncReport, sync_library
 
-__all__ = ["BuildReport", "Hit", "Index", "Progress", "TrackRecord", "build_index"]
+__all__ = ["Hit", "Index", "Progress", "Scoring", "Selection", "SyncReport", "TrackRecord", "sync_library"]

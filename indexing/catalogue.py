@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from data.errors import StoreError
-from indexing.store import ModelRecord
+from indexing.model import ModelRecord
 
 FORMAT = 2
 CATALOGUE = "catalogue.sqlite"
@@ -34,7 +34,7 @@ CREATE TABLE mounts (
     library INTEGER NOT NULL REFERENCES libraries, path TEXT NOT NULL, PRIMARY KEY (library, path)) WITHOUT ROWID;
 CREATE TABLE shards (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, rows INTEGER NOT NULL, precision TEXT NOT NULL,
-    fingerprint TEXT NOT NULL, window_rule TEXT NOT NULL, licence TEXT NOT NULL, vectors_sha256 TEXT NOT NULL);
+    fingerprint TEXT NOT NULL, window_rule TEXT NOT NULL, licence TEXT NOT NULL, sha256 TEXT NOT NULL);
 CREATE TABLE tracks (
     id INTEGER PRIMARY KEY AUTOINCREMENT, library INTEGER NOT NULL REFERENCES libraries, path TEXT NOT NULL,
     size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, content TEXT NOT NULL,
@@ -69,9 +69,17 @@ class QuarantinedFile(NamedTuple):
     tries: int
 
 
+class RowBlock(NamedTuple):
+    """The windows of one recording: consecutive rows of a shard."""
+
+    shard: int
+    first_row: int
+    windows: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShardRecord:
-    """A folder of vectors: how they were made, and the SHA-256 of vectors.npy in hexadecimal digits."""
+    """A folder of vectors: how they were made, and the SHA-256 of its files, see `shards.shard_sha256`."""
 
     name: str
     rows: int
@@ -79,7 +87,7 @@ class ShardRecord:
     fingerprint: str
     window_rule: str
     licence: str
-    vectors_sha256: str
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +199,11 @@ class Catalogue:
         rows = self._rows(f"SELECT id, {', '.join(SHARD_COLUMNS)} FROM shards ORDER BY id")
         return {shard: ShardRecord(**dict(zip(SHARD_COLUMNS, row, strict=True))) for shard, *row in rows}
 
+    def blocks(self) -> list[RowBlock]:
+        """The rows of every recording, in the order of shards and rows; tracks with the same audio share theirs."""
+        rows = self._rows("SELECT DISTINCT shard, first_row, windows FROM tracks ORDER BY shard, first_row")
+        return [RowBlock(*row) for row in rows]
+
     def tracks(self, where: str = "1", *values: object) -> Iterator[TrackEntry]:
         """The tracks for which an SQL condition over their columns holds, by id; the list is read at once.
 
@@ -230,7 +243,7 @@ class Catalogue:
         for pragma in ("integrity_check(1)", "foreign_key_check"):
             found = self._rows(f"PRAGMA {pragma}")
             if found and found[0] != ("ok",):
-                raise _damaged(self.folder, " ".join(map(str, found[0])))
+                raise _damaged(self.folder, " ".join(" ".join(map(str, found[0])).split()))
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         # All at once: a half-read query would keep the writer waiting.
@@ -307,10 +320,15 @@ def _damaged(folder: Path, reason: str) -> StoreError:
 def _require_catalogue(folder: Path) -> None:
     if (folder / CATALOGUE).is_file():
         return
+    refuse_old_format(folder)
+    raise StoreError(f"{folder}: no index here; make one: mulan index sync LIBRARY --index {folder}")
+
+
+def refuse_old_format(folder: Path) -> None:
+    """Say what to do about an index of format 1; StoreError if the folder holds one."""
     if (folder / _OLD_MANIFEST).is_file():
         remedy = f"delete the folder and make it anew: mulan index sync LIBRARY --index {folder}"
         raise StoreError(f"{folder}: index format 1, of an older mulan; this one reads {FORMAT}; {remedy}")
-    raise StoreError(f"{folder}: no index here; make one: mulan index sync LIBRARY --index {folder}")
 
 
 def encoded(path: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from data.errors import StoreError
 from data.file_tags import Tags
@@ -27,14 +27,17 @@ from indexing.catalogue import (
     SHARD_COLUMNS,
     Catalogue,
     NewTrack,
+    RowBlock,
     ShardRecord,
     connect,
     encoded,
     reaching,
+    refuse_old_format,
     transaction,
 )
+from indexing.model import ModelRecord, check_model
 from indexing.scan import AudioFile
-from indexing.store import ModelRecord, check_model
+from indexing.shards import remove_leftovers, sync_folder
 
 LOCK = ".lock"  # held by the one writer; holds its process id
 
@@ -48,6 +51,14 @@ class FileUpdate:
     size: int
     mtime_ns: int
     tags: Tags
+
+
+class Failure(NamedTuple):
+    """A file of a library that cannot be used, as it was, and why."""
+
+    library: int
+    file: AudioFile
+    reason: str
 
 
 class CatalogueWriter(Catalogue):
@@ -69,8 +80,24 @@ class CatalogueWriter(Catalogue):
             connection.execute("DELETE FROM mounts WHERE library = ?", (library,))
             connection.executemany("INSERT INTO mounts VALUES (?, ?)", ((library, encoded(path)) for path in mounts))
 
-    def register(self, shard: ShardRecord, tracks: Sequence[NewTrack], *, replaces: Collection[int] = ()) -> None:
-        """Add a shard whose rows are the windows of these tracks, one track after the other; drop the replaced.
+    def next_shard(self) -> str:
+        """The name of the shard to be written next; no shard ever had it."""
+        ((last,),) = self._rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'shards'")
+        return f"{last + 1:06d}"
+
+    def register(
+        self,
+        shard: ShardRecord,
+        tracks: Sequence[NewTrack],
+        *,
+        replaces: Collection[int] = (),
+        failures: Iterable[Failure] = (),
+    ) -> None:
+        """Add a shard whose rows are the windows of these tracks, one track after the other.
+
+        Args:
+            replaces: tracks to drop.
+            failures: files to quarantine in the same transaction.
 
         Raises:
             ValueError: the tracks have more or fewer windows than the shard has rows.
@@ -79,8 +106,8 @@ class CatalogueWriter(Catalogue):
             raise ValueError(f"shard {shard.name}: {shard.rows} rows, but {windows} windows in its tracks")
         with self._change() as connection:
             _drop(connection, replaces)
-            row = 0
-            shard_id = _insert(connection, "shards", {name: getattr(shard, name) for name in SHARD_COLUMNS})
+            _quarantine(connection, failures)
+            row, shard_id = 0, _insert_shard(connection, shard)
             for track in tracks:
                 _insert(connection, "tracks", _columns(track, shard=shard_id, first_row=row))
                 row += track.windows
@@ -115,23 +142,40 @@ class CatalogueWriter(Catalogue):
         with self._change() as connection:
             _drop(connection, tracks)
 
-    def add_quarantine(self, library: int, failures: Iterable[tuple[AudioFile, str]]) -> None:
+    def add_quarantine(self, failures: Iterable[Failure]) -> None:
         """Note files that cannot be used, and why; a track at such a path is dropped."""
         with self._change() as connection:
-            for file, reason in failures:
-                path = encoded(file.path)
-                connection.execute("DELETE FROM tracks WHERE library = ? AND path = ?", (library, path))
-                connection.execute(
-                    "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT (library, path) DO UPDATE SET "
-                    "size = excluded.size, mtime_ns = excluded.mtime_ns, reason = excluded.reason, tries = tries + 1",
-                    (library, path, file.size, file.mtime_ns, reason),
-                )
+            _quarantine(connection, failures)
 
     def release(self, library: int, paths: Iterable[str]) -> None:
         """Take files out of quarantine: they are gone, or to be tried again."""
         with self._change() as connection:
             rows = [(library, encoded(path)) for path in paths]
             connection.executemany("DELETE FROM quarantine WHERE library = ? AND path = ?", rows)
+
+    def drop_shards(self, shards: Collection[int]) -> None:
+        """Forget shards and the tracks whose windows lie in them."""
+        with self._change() as connection:
+            for table, column in (("tracks", "shard"), ("shards", "id")):
+                connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(shard,) for shard in shards])
+
+    def move_rows(self, shard: ShardRecord, blocks: Sequence[RowBlock]) -> None:
+        """Add a shard into which the windows of tracks were copied, block after block; forget shards left empty.
+
+        Raises:
+            ValueError: the blocks have more or fewer rows than the shard.
+        """
+        if (rows := sum(block.windows for block in blocks)) != shard.rows:
+            raise ValueError(f"shard {shard.name}: {shard.rows} rows, but {rows} in the blocks")
+        with self._change() as connection:
+            row, shard_id = 0, _insert_shard(connection, shard)
+            for block in blocks:
+                connection.execute(
+                    "UPDATE tracks SET shard = ?, first_row = ? WHERE shard = ? AND first_row = ?",
+                    (shard_id, row, block.shard, block.first_row),
+                )
+                row += block.windows
+            connection.execute("DELETE FROM shards WHERE id NOT IN (SELECT shard FROM tracks)")
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
@@ -156,12 +200,14 @@ def create_catalogue(folder: Path, model: ModelRecord) -> None:
         finally:
             connection.close()
     with reaching(folder):
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 @contextmanager
 def open_writer(folder: Path, *, model: ModelRecord) -> Iterator[CatalogueWriter]:
     """Open an index for writing, or create it; nobody else can until the block ends.
+
+    Shards that a killed writer did not come to register are cleared away.
 
     Raises:
         StoreError: another process is writing; the folder holds something else or another model's index; the
@@ -181,6 +227,7 @@ def open_writer(folder: Path, *, model: ModelRecord) -> Iterator[CatalogueWriter
                 connection.execute(f"PRAGMA {pragma}")
         with CatalogueWriter(folder, connection) as writer:
             check_model(folder, writer.model, name=model.name, fingerprint=model.fingerprint)
+            remove_leftovers(folder, {shard.name for shard in writer.shards().values()})
             yield writer
 
 
@@ -189,6 +236,7 @@ def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: a file, not a folder; choose a new folder for the index")
     if folder.is_dir() and not (folder / CATALOGUE).exists():
+        refuse_old_format(folder)
         others = sorted({path.name for path in folder.iterdir()} - {LOCK, CATALOGUE + UNFINISHED})
         if others:
             raise StoreError(f"{folder}: holds {others[0]!r} and no index; choose a new folder for the index")
@@ -220,6 +268,21 @@ def _insert(connection: sqlite3.Connection, table: str, columns: dict[str, Any])
     return row
 
 
+def _insert_shard(connection: sqlite3.Connection, shard: ShardRecord) -> int:
+    return _insert(connection, "shards", {name: getattr(shard, name) for name in SHARD_COLUMNS})
+
+
+def _quarantine(connection: sqlite3.Connection, failures: Iterable[Failure]) -> None:
+    for library, file, reason in failures:
+        path = encoded(file.path)
+        connection.execute("DELETE FROM tracks WHERE library = ? AND path = ?", (library, path))
+        connection.execute(
+            "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT (library, path) DO UPDATE SET "
+            "size = excluded.size, mtime_ns = excluded.mtime_ns, reason = excluded.reason, tries = tries + 1",
+            (library, path, file.size, file.mtime_ns, reason),
+        )
+
+
 def _drop(connection: sqlite3.Connection, tracks: Iterable[int]) -> None:
     _each(connection, "DELETE FROM tracks WHERE id = ?", [(track,) for track in tracks])
 
@@ -241,12 +304,3 @@ def _each(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[o
 
 def _tag_values(tags: Tags) -> tuple[str | int | None, ...]:
     return tags.title, tags.artist, tags.album, tags.genre, tags.year
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

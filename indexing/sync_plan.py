@@ -218,5 +218,5 @@ def _suffix(path: str) -> str:
 
 
 def _nothing_left(scan: Scan, tracks: int) -> str:
-    remedy = "mount its disk and check the patterns, or sync with --drop-missing if they are deleted"
+    remedy = "mount its disk and check patterns and limits, or sync with --drop-missing if they are deleted"
     return f"{scan.root}: no audio files in it, while the index has {tracks} tracks of it; {remedy}"

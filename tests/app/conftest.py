@@ -23,7 +23,7 @@ from app.service import SearchService
 from data.audio import resample, stream_audio
 from data.clips import pool_windows, split_windows
 from data.errors import AudioError
-from indexing import Index, build_index
+from indexing import Index, sync_library
 from mulan.encoder import TwoTowerEncoder, load_encoder
 from mulan.encoding import EmbeddedFile, FailedFile
 
@@ -121,7 +121,7 @@ def service(library: Path, tmp_path_factory: pytest.TempPathFactory) -> SearchSe
     """The toy encoder with a real index of the library."""
     place = tmp_path_factory.mktemp("index") / "tones"
     encoder = ToneEncoder()
-    build_index(encoder, library, place)
+    sync_library(encoder, library, place)
     return SearchService(encoder, Index.open(place))
 
 
@@ -162,7 +162,7 @@ def demo_encoder() -> TwoTowerEncoder:
 def demo_index(demo_encoder: TwoTowerEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo library, indexed by the shipped model."""
     folder = tmp_path_factory.mktemp("demo") / "index"
-    build_index(demo_encoder, DEMO_LIBRARY, folder)
+    sync_library(demo_encoder, DEMO_LIBRARY, folder)
     return folder
 
 

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from app import console
 from app.cli import main
 from app.demo import DEMO_LIBRARY
-from indexing.build import Progress
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs" / "train"
 RVQ, ITERATE = CONFIGS / "mel-rvq.toml", CONFIGS / "muq-mini-iter.toml"
@@ -49,6 +47,13 @@ def test_search_by_a_file_finds_the_file_itself_first(run, demo_index, clips):
     assert json.loads(out.splitlines()[0])["path"] == str(clips[0])
 
 
+@pytest.mark.parametrize("score", ["max", "mean", "top3"])
+def test_a_track_may_be_scored_by_all_or_its_best_windows(run, demo_index, score):
+    code, out, _ = run("search", "solo violin", "--index", demo_index, "-k", "1", "--score", score, "--json")
+    assert code == 0
+    assert 0 < json.loads(out)["score"] < 1
+
+
 def test_embed_writes_paths_and_unit_vectors_and_goes_on_past_a_bad_file(run, clips, tmp_path):
     bad = tmp_path / "bad.mp3"
     bad.write_text("words")
@@ -69,29 +74,6 @@ def test_embed_fails_when_nothing_could_be_embedded(run, tmp_path):
     assert not (tmp_path / "x.npz").exists()
 
 
-def test_an_index_is_built_once_and_then_brought_up_to_date(run, clips, tmp_path):
-    library = tmp_path / "library"
-    library.mkdir()
-    (library / "one.opus").write_bytes(clips[0].read_bytes())
-    assert run("index", "build", library, "--index", tmp_path / "index")[0] == 0
-    (library / "two.opus").write_bytes(clips[1].read_bytes())
-    (library / "broken.flac").write_bytes(b"fLaC")
-    code, _, err = run("index", "build", library, "--index", tmp_path / "index")
-    assert code == 0
-    assert "2 tracks (1 embedded, 1 unchanged, 0 removed)" in err
-    assert re.search(r"^skipping .*broken\.flac: ", err, re.MULTILINE)
-
-
-def test_a_long_build_writes_lines_with_rate_and_time_left_into_a_log(capsys):
-    with console.build_progress() as show:
-        for done, elapsed in ((1, 30.0), (2, 60.0), (3, 61.0), (8, 180.0)):
-            show(Progress(done=done, total=10, skipped=0, audio_seconds=done * 600.0, elapsed=elapsed))
-    assert capsys.readouterr().err.splitlines() == [
-        "2 of 10 files, 0.0 tracks/s, 20x real time, about 4 min left",
-        "8 of 10 files, 0.0 tracks/s, 27x real time, about 1 min left",
-    ]
-
-
 def test_tags_are_scored_best_first(run, clips):
     code, out, _ = run("tag", clips[0], "--tags", "piano, drums", "--json")
     scores = [json.loads(line) for line in out.splitlines()]
@@ -108,10 +90,10 @@ def test_tags_are_scored_best_first(run, clips):
         (["search"], 2, "QUERY or --like"),
         (["search", "piano", "--like", "x.wav"], 2, "QUERY or --like"),
         (["search", "piano", "-k", "0"], 2, "-k"),
+        (["search", "piano", "--score", "best"], 2, "--score"),
         (["tag", "gone.wav"], 1, "gone.wav"),
         (["tag", "gone.wav", "--tags", " , "], 2, "--tags"),
         (["embed", "x.wav", "--out", "x.npz", "--model", "mulan-maxi"], 1, "allowed: mulan-mini"),
-        (["index", "build", "nowhere", "--index", "x"], 1, "nowhere"),
         (["convert", "nowhere", "out"], 1, "nowhere"),
         (["eval", "tags", "nowhere.jsonl"], 1, "nowhere.jsonl"),
         (["train", "mulan", "nowhere.toml", "--manifest", "x", "--out", "y"], 1, "nowhere.toml"),
@@ -153,7 +135,7 @@ def test_every_verb_has_help_with_an_example(run):
         ["search"],
         ["tag"],
         ["serve"],
-        ["index", "build"],
+        *(["index", verb] for verb in ("sync", "info", "verify", "repair", "compact")),
         ["data", "render"],
         ["data", "list"],
         ["data", "pack"],

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from app.server import create_app, serve
 from app.service import SearchService
 from data.errors import ConfigError
-from indexing import Index, build_index
+from indexing import Index, sync_library
 
 
 def browser_of(app):
@@ -70,25 +70,25 @@ def test_what_is_no_track_id_is_not_found(client, track):
 def test_a_track_that_has_vanished_is_one_clear_line(service, library, tmp_path):
     place = tmp_path / "library"
     shutil.copytree(library, place)
-    build_index(service.encoder, place, tmp_path / "index")
+    sync_library(service.encoder, place, tmp_path / "index")
     index = Index.open(tmp_path / "index")
     gone = next(track for track in index.tracks if track.path.name == "low.wav")
     gone.path.unlink()
     with browser_of(create_app(SearchService(service.encoder, index))) as client:
         answer = client.get(f"/audio/{gone.id}")
     assert answer.status_code == 404
-    assert answer.text == "low.wav is no longer where it was indexed; build the index again"
+    assert answer.text == "low.wav is no longer where it was indexed; sync the index again"
 
 
 def test_a_track_that_cannot_be_decoded_is_one_line_and_leaves_no_half_file(service, tmp_path, monkeypatch):
     track = tmp_path / "library" / "short.aiff"
     track.parent.mkdir()
     soundfile.write(track, np.full(8000, 0.5), 8000)
-    build_index(service.encoder, track.parent, tmp_path / "index")
+    sync_library(service.encoder, track.parent, tmp_path / "index")
     track.write_text("no longer music")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with browser_of(create_app(SearchService(service.encoder, Index.open(tmp_path / "index")))) as client:
-        answer = client.get("/audio/0")
+        answer = client.get("/audio/1")
         assert list(tmp_path.glob("mulan-audio-*/*")) == []
     assert answer.status_code == 404
     assert answer.text.startswith("short.aiff: ")
@@ -140,7 +140,7 @@ def test_an_event_fetches_no_address_given_in_place_of_an_upload(client, monkeyp
     assert fetched == []
 
 
-@pytest.mark.parametrize("path", ["/", "/audio/0", "/gradio_api/info"])
+@pytest.mark.parametrize("path", ["/", "/audio/1", "/gradio_api/info"])
 def test_a_strange_name_for_this_machine_is_refused(client, path):
     assert client.get(path, headers={"Host": "evil.example"}).status_code == 400
     for host in ("localhost:7860", "127.0.0.1", "[::1]:7860"):
@@ -149,7 +149,7 @@ def test_a_strange_name_for_this_machine_is_refused(client, path):
 
 def test_an_owner_who_listens_to_the_network_is_addressed_by_any_name(service):
     with browser_of(create_app(service, hosts=("*",))) as client:
-        assert client.get("/audio/0", headers={"Host": "studio.local"}).status_code == 200
+        assert client.get("/audio/1", headers={"Host": "studio.local"}).status_code == 200
 
 
 def test_public_events_have_names(client):

@@ -10,7 +10,7 @@ from app import demo
 from app.service import DEFAULT_TAGS, SearchService, clock, is_non_commercial, split_tags, tag_file
 from data.errors import AudioError, StoreError
 from data.facts import TAGS
-from indexing import build_index
+from indexing import sync_library
 
 
 def test_words_find_the_track_and_the_moment(service):
@@ -133,4 +133,4 @@ def test_a_demo_index_that_is_current_opens_while_another_process_holds_the_writ
     def open_meanwhile(progress):
         assert len(demo.open_demo(toy_encoder).tracks) == 2
 
-    build_index(toy_encoder, demo_library, index.path, on_progress=open_meanwhile)
+    sync_library(toy_encoder, demo_library, index.path, on_progress=open_meanwhile)

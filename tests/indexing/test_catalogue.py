@@ -4,12 +4,10 @@ The catalogue under test has two tracks, a.mp3 of two windows and b.mp3 of one, 
 """
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import textwrap
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,10 +16,10 @@ import pytest
 
 from data.errors import StoreError
 from data.file_tags import Tags
-from indexing.catalogue import Catalogue, Counts, NewTrack, QuarantinedFile, ShardRecord, decoded, encoded
-from indexing.catalogue_writer import FileUpdate, create_catalogue, open_writer
+from indexing.catalogue import Catalogue, Counts, NewTrack, QuarantinedFile, RowBlock, ShardRecord, decoded, encoded
+from indexing.catalogue_writer import Failure, FileUpdate, create_catalogue, open_writer
+from indexing.model import ModelRecord
 from indexing.scan import AudioFile
-from indexing.store import ModelRecord
 
 MODEL = ModelRecord(name="toy", fingerprint="f" * 64, dim=2, clip_seconds=1.0, licence="Apache-2.0")
 SHARD = ShardRecord(
@@ -31,7 +29,7 @@ SHARD = ShardRecord(
     fingerprint="f" * 64,
     window_rule="1 s every 1 s",
     licence="Apache-2.0",
-    vectors_sha256="0" * 64,
+    sha256="0" * 64,
 )
 BARE = {"artist": None, "album": None, "genre": None, "year": None, "bpm": None}
 ODD = os.fsdecode(b"caf\xe9/\\udce9 \\ \xff.mp3")  # not UTF-8, and looks like what stands for such bytes
@@ -125,7 +123,7 @@ def test_paths_that_are_not_utf8_survive_every_table(writer):
     root = Path("/") / ODD
     library = writer.add_library(root)
     writer.register(replace(SHARD, name="000001", rows=1), [new(ODD, library=library)])
-    writer.add_quarantine(library, [(AudioFile(f"bad {ODD}", 1, 1), "broken")])
+    writer.add_quarantine([Failure(library, AudioFile(f"bad {ODD}", 1, 1), "broken")])
 
     assert writer.libraries()[library] == root
     assert writer.known_files(library)[0].path == ODD
@@ -166,8 +164,10 @@ def test_files_can_be_moved_and_retagged_also_by_changing_places(writer):
 
 
 def test_quarantine_counts_tries_and_drops_the_track_that_was_there(writer):
-    writer.add_quarantine(1, [(AudioFile("a.mp3", 5, 6), "silent"), (AudioFile("c.mp3", 1, 1), "empty")])
-    writer.add_quarantine(1, [(AudioFile("a.mp3", 7, 8), "cut short")])
+    writer.add_quarantine(
+        [Failure(1, AudioFile("a.mp3", 5, 6), "silent"), Failure(1, AudioFile("c.mp3", 1, 1), "empty")]
+    )
+    writer.add_quarantine([Failure(1, AudioFile("a.mp3", 7, 8), "cut short")])
 
     assert writer.quarantine(1) == [
         QuarantinedFile("a.mp3", 7, 8, "cut short", 2),
@@ -178,7 +178,7 @@ def test_quarantine_counts_tries_and_drops_the_track_that_was_there(writer):
 
 def test_a_path_that_becomes_a_track_leaves_quarantine(writer):
     names = ("c.mp3", "d.mp3", "e.mp3", "f.mp3")
-    writer.add_quarantine(1, [(AudioFile(name, 1, 1), "empty") for name in names])
+    writer.add_quarantine([Failure(1, AudioFile(name, 1, 1), "empty") for name in names])
 
     writer.register(replace(SHARD, name="000001", rows=1), [new("c.mp3")])
     writer.add_copies([(1, new("d.mp3", windows=2))])
@@ -285,8 +285,9 @@ def test_a_missing_index_and_one_of_an_older_mulan_say_what_to_do(tmp_path):
     with pytest.raises(StoreError, match="no index here; make one: mulan index sync"):
         Catalogue.open(tmp_path)
     (tmp_path / "manifest.json").touch()
-    with pytest.raises(StoreError, match="index format 1, of an older mulan"):
-        Catalogue.open(tmp_path)
+    for attempt in (lambda: Catalogue.open(tmp_path), lambda: open_writer(tmp_path, model=MODEL).__enter__()):
+        with pytest.raises(StoreError, match=r"index format 1, of an older mulan; .* make it anew: mulan index sync"):
+            attempt()
 
 
 def test_damage_inside_is_found_by_a_check(folder):
@@ -314,6 +315,46 @@ def test_nothing_is_written_among_files_that_are_not_ours(tmp_path, place):
         pass
 
 
+def test_shards_are_numbered_without_ever_using_a_number_again(writer):
+    assert writer.next_shard() == "000002"
+    writer.drop_shards([1])
+    assert (list(writer.tracks()), writer.shards(), writer.next_shard()) == ([], {}, "000002")
+
+
+def test_a_shard_is_registered_together_with_the_files_that_could_not_be_used(writer):
+    failures = [Failure(1, AudioFile("a.mp3", 5, 6), "silent")]
+
+    writer.register(replace(SHARD, name="000002", rows=1), [new("c.mp3")], failures=failures)
+
+    assert paths(writer) == {2: "b.mp3", 3: "c.mp3"}
+    assert [file.path for file in writer.quarantine(1)] == ["a.mp3"]
+
+
+def test_moved_rows_take_all_tracks_that_share_them_and_empty_shards_are_forgotten(writer):
+    writer.add_copies([(1, new("copy.mp3", windows=2))])
+    blocks = [RowBlock(1, 2, 1), RowBlock(1, 0, 2)]
+    assert writer.blocks() == blocks[::-1]
+
+    writer.move_rows(replace(SHARD, name="000002"), blocks)
+
+    assert [(track.path, track.shard, track.first_row) for track in writer.tracks()] == [
+        ("a.mp3", 2, 1),
+        ("b.mp3", 2, 0),
+        ("copy.mp3", 2, 1),
+    ]
+    assert list(writer.shards()) == [2]
+    with pytest.raises(ValueError, match="3 rows, but 1 in the blocks"):
+        writer.move_rows(replace(SHARD, name="000003"), [RowBlock(2, 0, 1)])
+
+
+def test_shards_that_no_writer_came_to_register_are_cleared_away(folder):
+    for name in ("000000", "000001", ".partial"):
+        (folder / "shards" / name).mkdir(parents=True)
+
+    with open_writer(folder, model=MODEL):
+        assert [path.name for path in (folder / "shards").iterdir()] == ["000000"]
+
+
 def test_what_a_killed_creation_left_is_overwritten(tmp_path):
     index = tmp_path / "index"
     index.mkdir()
@@ -324,28 +365,6 @@ def test_what_a_killed_creation_left_is_overwritten(tmp_path):
 
     with Catalogue.open(index) as catalogue:
         assert catalogue.count().tracks == 0
-
-
-@pytest.fixture
-def made_read_only():
-    """made_read_only(index): a copy of it that this process may read and not write, even if it is root's."""
-    place = Path(tempfile.mkdtemp())
-    place.chmod(0o755)
-    is_root = os.geteuid() == 0
-
-    def copy(folder):
-        index = Path(shutil.copytree(folder, place / "index"))
-        for path in (index, *index.iterdir()):
-            path.chmod(0o555 if path.is_dir() else 0o444)
-        if is_root:
-            os.seteuid(65534)
-        return index
-
-    yield copy
-    if is_root:
-        os.seteuid(0)
-    (place / "index").chmod(0o755)
-    shutil.rmtree(place)
 
 
 def test_an_index_on_a_read_only_disk_can_be_read(folder, made_read_only):
@@ -377,7 +396,7 @@ KILLED = """
 @pytest.fixture
 def killed(folder, tmp_path):
     """The index after a writer was killed in the middle of a change that was partly in the file."""
-    (tmp_path / "tests_model.py").write_text(f"from indexing.store import ModelRecord\nMODEL = {MODEL!r}\n")
+    (tmp_path / "tests_model.py").write_text(f"from indexing.model import ModelRecord\nMODEL = {MODEL!r}\n")
     environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{tmp_path}"}
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(folder)]
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL

@@ -1,14 +1,19 @@
 """Search: exact, ranked, tied and refused: `pytest tests/indexing/test_index.py`."""
 
 import math
+import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data.errors import StoreError
-from indexing import Index, build_index
-from indexing.store import Manifest, ModelRecord, Shard, TrackRecord
+from indexing import Index, sync_library
+from indexing.care import compact
+from indexing.catalogue import TrackEntry
+from indexing.model import ModelRecord
+from indexing.shards import Shard
 
 
 @pytest.fixture
@@ -17,7 +22,7 @@ def index(tmp_path, toy_encoder, write_track):
     write_track(tmp_path / "music" / "a.wav", 0)
     write_track(tmp_path / "music" / "b.wav", 90, 40)
     write_track(tmp_path / "music" / "c.wav", 60, 60, 180)
-    build_index(toy_encoder, tmp_path / "music", tmp_path / "index")
+    sync_library(toy_encoder, tmp_path / "music", tmp_path / "index")
     return Index.open(tmp_path / "index")
 
 
@@ -62,7 +67,7 @@ def test_the_moment_of_a_window_completed_with_the_start_is_what_fills_most_of_i
     tmp_path, toy_encoder, write_track, last_ms, windows, moment
 ):
     write_track(tmp_path / "music" / "a.wav", *(0, 90)[-windows:], last_ms=last_ms)
-    build_index(toy_encoder, tmp_path / "music", tmp_path / "index")
+    sync_library(toy_encoder, tmp_path / "music", tmp_path / "index")
 
     (hit,) = Index.open(tmp_path / "index").search(direction(90), k=1)
 
@@ -90,9 +95,9 @@ def test_a_vector_that_is_no_unit_vector_of_the_index_is_an_error(index, vector,
 
 def test_tracks_are_listed_by_id(index):
     assert [(track.id, track.title, track.seconds) for track in index.tracks] == [
-        (0, "a", 1.0),
-        (1, "b", 2.0),
-        (2, "c", 3.0),
+        (1, "a", 1.0),
+        (2, "b", 2.0),
+        (3, "c", 3.0),
     ]
 
 
@@ -103,37 +108,43 @@ def test_an_encoder_of_another_fingerprint_is_refused_with_the_remedy(index, toy
     with pytest.raises(
         StoreError,
         match=r"made with toy \(fingerprint toy-1\), not with local:better \(fingerprint better-2\); use --model toy"
-        r".*mulan index build LIBRARY --index OTHER --model local:better",
+        r".*mulan index sync LIBRARY --index OTHER --model local:better",
     ):
         index.check_encoder(other)
 
 
-def made_index(vectors_by_track, *, shard_tracks, dropped=()):
-    """An index in memory; each track is an array float32 [w, d], its id its position."""
-    dim = vectors_by_track[0].shape[1]
-    shards = []
+MODEL = {"name": "m", "fingerprint": "f", "clip_seconds": 1.0, "licence": ""}
+BARE = {"size": 0, "mtime_ns": 0, "artist": None, "album": None, "genre": None, "year": None, "bpm": None}
+
+
+def made_index(vectors_by_track, *, shard_tracks, dropped=(), copies=None, dim=2):
+    """An index in memory; each track is an array float32 [w, d], its id its position; copies: {id: id of original}."""
+    shards, tracks = {}, {}
     for start in range(0, len(vectors_by_track), shard_tracks):
         members = vectors_by_track[start : start + shard_tracks]
-        tracks = tuple(
-            TrackRecord(
-                id=start + place,
-                path=Path(f"/music/{start + place}.wav"),
-                size=0,
-                mtime_ns=0,
-                title=str(start + place),
-                artist=None,
-                album=None,
-                genre=None,
-                year=None,
-                seconds=float(len(vectors)),
-                windows=len(vectors),
-            )
-            for place, vectors in enumerate(members)
-        )
         spans = [np.stack([np.arange(len(one)), np.arange(len(one)) + 1.0], axis=1) for one in members]
-        shards.append(Shard(tracks=tracks, vectors=np.concatenate(members), spans=np.concatenate(spans)))
-    model = ModelRecord(name="m", fingerprint="f", dim=dim, clip_seconds=1.0, licence="")
-    return Index(Path("/index"), Manifest(library=Path("/music"), model=model, dropped=tuple(dropped)), shards)
+        shard = 10 + start
+        shards[shard] = Shard(vectors=np.concatenate(members), spans=np.concatenate(spans))
+        row = 0
+        for number, vectors in enumerate(members, start):
+            tracks[number] = TrackEntry(
+                id=number,
+                library=1,
+                path=f"{number}.wav",
+                content=str(number),
+                shard=shard,
+                first_row=row,
+                windows=len(vectors),
+                seconds=float(len(vectors)),
+                title=str(number),
+                **BARE,
+            )
+            row += len(vectors)
+    for copy, original in (copies or {}).items():
+        tracks[copy] = replace(tracks[original], id=copy, path=f"{copy}.wav")
+    left = [tracks[number] for number in sorted(tracks) if number not in dropped]
+    model = ModelRecord(dim=vectors_by_track[0].shape[1] if vectors_by_track else dim, **MODEL)
+    return Index(Path("/index"), model, shards=shards, tracks=left, roots={1: Path("/music")})
 
 
 def unit_rows(generator, rows, dim):
@@ -180,8 +191,87 @@ def test_a_track_whose_windows_fill_every_first_place_does_not_hide_the_others()
     assert [hit.track for hit in index.search([1, 0], k=2)] == [0, 2]
 
 
-def test_an_index_whose_every_track_was_dropped_answers_with_nothing():
-    assert made_index([direction(0)[np.newaxis]], shard_tracks=1, dropped=[0]).search([1, 0], k=5) == []
-    model = ModelRecord(name="m", fingerprint="f", dim=2, clip_seconds=1.0, licence="")
-    nothing = Index(Path("/index"), Manifest(library=Path("/music"), model=model), [])
-    assert nothing.search([1, 0], k=5) == []
+@pytest.mark.parametrize("scoring", ["max", "mean", "top3"])
+def test_an_index_whose_every_track_was_dropped_answers_with_nothing(scoring):
+    dropped = made_index([direction(0)[np.newaxis]], shard_tracks=1, dropped=[0])
+    assert dropped.search([1, 0], k=5, scoring=scoring) == []
+    assert made_index([], shard_tracks=1).search([1, 0], k=5, scoring=scoring) == []
+
+
+@pytest.mark.parametrize(
+    ("scoring", "order", "scores"),
+    [
+        # cosines with 0 degrees: of track 0 1 and -1; of track 1 0.5, 0.5, 0.5, -1
+        ("max", [0, 1], [1, 0.5]),
+        ("mean", [1, 0], [0.125, 0]),
+        ("top3", [1, 0], [0.5, 0]),
+    ],
+)
+def test_a_track_is_scored_by_its_best_window_by_all_or_by_its_best_three(scoring, order, scores):
+    tracks = [[0, 180], [60, 60, -60, 180]]
+    index = made_index([np.stack([direction(angle) for angle in track]) for track in tracks], shard_tracks=1)
+
+    hits = index.search([1, 0], k=2, scoring=scoring)
+
+    assert [hit.track for hit in hits] == order
+    assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-6)  # float32 cosines
+    assert {hit.start for hit in hits} == {0.0}  # the moment is the earliest of the best windows
+
+
+@pytest.mark.parametrize("scoring", ["max", "mean", "top3"])
+def test_every_scoring_equals_numpy_also_with_dropped_tracks_and_copies(scoring):
+    generator = np.random.default_rng(3)
+    library = [unit_rows(generator, int(generator.integers(1, 9)), 16) for _ in range(60)]
+    query = unit_rows(generator, 1, 16)[0]
+    dropped, copies = {2, 7, 59}, {60: 5, 61: 2, 62: 5}
+    index = made_index(library, shard_tracks=7, dropped=dropped, copies=copies)
+
+    hits = index.search(query, k=20, scoring=scoring)
+
+    rule = {"max": np.max, "mean": np.mean, "top3": lambda scores: np.mean(np.sort(scores)[-3:])}[scoring]
+    windows = {number: library[copies.get(number, number)] @ query for number in {*range(60), *copies} - dropped}
+    scores = {number: float(rule(of_windows)) for number, of_windows in windows.items()}
+    best = sorted(scores, key=lambda number: (-scores[number], number))[:20]
+    assert [hit.track for hit in hits] == best
+    # sums of 16 float32 products in another order
+    assert [hit.score for hit in hits] == pytest.approx([scores[number] for number in best], abs=1e-6)
+    assert [hit.start for hit in hits] == [float(windows[number].argmax()) for number in best]
+
+
+def test_copies_are_hits_of_their_own_also_where_only_some_fit():
+    index = made_index([direction(angle)[np.newaxis] for angle in (40, 0, 20)], shard_tracks=2, copies={3: 1, 4: 2})
+
+    assert [hit.track for hit in index.search([1, 0], k=3)] == [1, 3, 2]
+    assert [hit.path.name for hit in index.search([1, 0], k=9)] == ["1.wav", "3.wav", "2.wav", "4.wav", "0.wav"]
+
+
+def test_an_unknown_scoring_is_an_error(index):
+    with pytest.raises(ValueError, match="scoring is 'best'; must be one of max, mean, top3"):
+        index.search(direction(0), k=1, scoring="best")
+
+
+def test_an_index_keeps_answering_as_it_was_opened_while_it_is_synced_and_compacted(
+    index, tmp_path, toy_encoder, write_track
+):
+    before = index.search(direction(45), k=9)
+    write_track(tmp_path / "music" / "b.wav", 180)
+    (tmp_path / "music" / "a.wav").unlink()
+    sync_library(toy_encoder, tmp_path / "music", index.path)
+    compact(index.path)
+
+    assert index.search(direction(45), k=9) == before
+    assert [hit.title for hit in Index.open(index.path).search(direction(45), k=9)] == ["c", "b"]
+
+
+def test_an_index_on_a_read_only_disk_can_be_searched(index, made_read_only):
+    assert [hit.title for hit in Index.open(made_read_only(index.path)).search(direction(0), k=1)] == ["a"]
+
+
+def test_an_index_from_a_newer_version_is_refused(index):
+    connection = sqlite3.connect(index.path / "catalogue.sqlite")
+    connection.execute("UPDATE meta SET format = 3")
+    connection.commit()
+    connection.close()
+
+    with pytest.raises(StoreError, match="index format 3; this mulan reads 2; upgrade mulan"):
+        Index.open(index.path)

@@ -1,0 +1,145 @@
+"""`mulan index …`: keep an index of music folders, and look after it."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app import console
+from app.options import DEFAULT_MODEL, Device, JsonOption, Precision, PrecisionOption, load_model
+from data.errors import MulanError
+
+IndexFolder = Annotated[Path, typer.Option("--index", help="The index folder.")]
+Patterns = Annotated[list[str] | None, typer.Option(help="As in .gitignore, from the library's root; may be repeated.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Go on, and sync whenever the library changes; Ctrl+C ends it.")]
+DropMissing = Annotated[
+    bool, typer.Option("--drop-missing", help="Drop tracks also where their disk or folder cannot be looked at.")
+]
+
+app = typer.Typer(help="Keep an index of music folders, and look after it.", no_args_is_help=True)
+
+
+@app.command("sync")
+def sync(
+    library: Annotated[Path, typer.Argument(help="The music folder.")],
+    index: Annotated[Path, typer.Option(help="The index folder, made or brought up to date.")],
+    include: Patterns = None,
+    exclude: Patterns = None,
+    min_seconds: Annotated[float, typer.Option(min=0, help="Leave out shorter files.")] = 0.0,
+    max_seconds: Annotated[float, typer.Option(min=0, help="Leave out longer files.", show_default=False)] = math.inf,
+    drop_missing: DropMissing = False,
+    watch: Watch = False,
+    model: Annotated[str | None, typer.Option(help="For a new index; an old one remembers its own.")] = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Make an index hold a music folder as it is now; only what is new or has other audio is embedded.
+
+    Moved, renamed and retagged files keep their vectors, copies share them. An index may hold several folders.
+
+    Example: mulan index sync ~/Music --index ~/music.index
+    """
+    from indexing import Selection, sync_library
+
+    if min_seconds > max_seconds:
+        raise typer.BadParameter(f"--min-seconds {min_seconds:g} is above --max-seconds {max_seconds:g}")
+    if watch and drop_missing:
+        raise typer.BadParameter("--drop-missing with --watch would drop tracks whenever a disk is unplugged")
+    encoder = load_model(model or _model_of(index), device, precision)
+    selection = Selection(
+        include=include or (), exclude=exclude or (), min_seconds=min_seconds, max_seconds=max_seconds
+    )
+    with console.sync_progress() as on_progress:
+        report = sync_library(
+            encoder, library, index, selection=selection, drop_missing=drop_missing, on_progress=on_progress
+        )
+    for remarks in (report.unseen, report.passed_over, report.skipped, report.quarantined):
+        console.skipping_some([(library / path, reason) for path, reason in remarks])
+    console.summarise_sync(report, index)
+    if watch:
+        _watch(encoder, library, index, selection)
+    elif not report.tracks:
+        raise MulanError(f"{index} holds no tracks of {library}: none of its files could be taken in")
+
+
+@app.command("info")
+def info(index: IndexFolder, as_json: JsonOption = False) -> None:
+    """Say what is in an index: model, libraries, tracks, and the files that could not be used, with reasons.
+
+    Example: mulan index info --index ~/music.index
+    """
+    from indexing.care import index_info
+
+    found = index_info(index)
+    if as_json:
+        print(json.dumps(asdict(found), default=str))
+    else:
+        console.print_index_info(found)
+
+
+@app.command("verify")
+def verify(index: IndexFolder) -> None:
+    """Read all of an index and say what is wrong with it; exit code 1 if anything is.
+
+    Example: mulan index verify --index ~/music.index
+    """
+    from indexing.care import verify as find_problems
+
+    findings = find_problems(index)
+    for finding in findings:
+        print(finding.problem)
+    if findings:
+        raise MulanError(f"{index}: {len(findings)} found wrong; mulan index repair --index {index}")
+    console.note(f"{index}: nothing is wrong")
+
+
+@app.command("repair")
+def repair(index: IndexFolder) -> None:
+    """Drop what is broken, so that the next sync embeds it again, and remove what killed writers left.
+
+    Example: mulan index repair --index ~/music.index
+    """
+    from indexing.care import repair as drop_broken
+
+    report = drop_broken(index)
+    for finding in report.findings:
+        print(finding.problem)
+    again = f"{report.tracks:,} tracks dropped: sync again" if report.tracks else "no track was lost"
+    console.note(f"{index}: {len(report.findings)} put right; {again}")
+
+
+@app.command("compact")
+def compact(index: IndexFolder) -> None:
+    """Remove the vectors of dropped tracks from disk, and join small shards.
+
+    Example: mulan index compact --index ~/music.index
+    """
+    from indexing.care import compact as rewrite
+
+    report = rewrite(index)
+    freed = (report.bytes_before - report.bytes) / 1e6
+    console.note(f"{index}: {report.shards_before:,} shards are {report.shards:,} now, {freed:,.1f} MB less on disk")
+
+
+def _model_of(index: Path) -> str:
+    """The model that an index remembers; for a new one the default."""
+    from indexing.catalogue import CATALOGUE, Catalogue
+
+    if not (index / CATALOGUE).exists():
+        return DEFAULT_MODEL
+    with Catalogue.open(index) as catalogue:
+        return catalogue.model.name
+
+
+def _watch(encoder: Any, library: Path, index: Path, selection: Any) -> None:
+    from indexing.watch import watch_library
+
+    console.note(f"watching {library} (Ctrl+C ends it)")
+    for outcome in watch_library(encoder, library, index, selection=selection):
+        if isinstance(outcome, MulanError):
+            console.note(f"mulan: {outcome}")
+        else:
+            console.note_changes(outcome)

@@ -1,0 +1,135 @@
+"""Shards: folders of window vectors, written once, read by memory mapping, and never changed.
+
+    INDEX/shards/000001/vectors.npy float32 [w, d]
+    INDEX/shards/000001/spans.npy   float64 [w, 2], start and end of each window in seconds
+
+A shard is written aside, synced and renamed; it counts once the catalogue names it. What the catalogue does not name
+was left by a killed writer, or by one who could not delete it.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from data.errors import StoreError
+from indexing.catalogue import ShardRecord, reaching
+
+SHARDS = "shards"
+_VECTORS, _SPANS = "vectors.npy", "spans.npy"
+_PARTIAL = ".partial"
+# A mapped file stays open, and a process may open some thousand: many small syncs would make more shards than that.
+_MAPPED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """The windows of some tracks: vectors float32 [w, d] of unit length, and spans float64 [w, 2] in seconds."""
+
+    vectors: npt.NDArray[np.float32]
+    spans: npt.NDArray[np.float64]
+
+
+def write_shard(folder: Path, name: str, shard: Shard) -> str:
+    """Write a shard of an index folder; after this it outlives a power cut. Gives its SHA-256, see `shard_sha256`.
+
+    Raises:
+        StoreError: it could not be written; nothing of that name is there.
+    """
+    shards = folder / SHARDS
+    aside = shards / _PARTIAL
+    with reaching(folder):
+        shards.mkdir(exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)  # what was left there when the disk was full
+        aside.mkdir()
+        for file, array in ((_VECTORS, shard.vectors), (_SPANS, shard.spans)):
+            with (aside / file).open("wb") as out:
+                np.save(out, array, allow_pickle=False)
+                out.flush()
+                os.fsync(out.fileno())
+        sha256 = _sha256(aside)
+        sync_folder(aside)
+        os.replace(aside, shards / name)
+        sync_folder(shards)
+        sync_folder(folder)
+    return sha256
+
+
+def read_shard(folder: Path, record: ShardRecord, *, dim: int) -> Shard:
+    """A shard with its vectors memory-mapped; shapes are checked, contents are not.
+
+    Raises:
+        StoreError: a file is missing or does not have the shape that the catalogue says.
+    """
+    place = folder / SHARDS / record.name
+    try:
+        is_small = (place / _VECTORS).stat().st_size < _MAPPED_BYTES
+        vectors = np.load(place / _VECTORS, mmap_mode=None if is_small else "r", allow_pickle=False)
+        spans = np.load(place / _SPANS, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _damaged(folder, record, str(error)) from error
+    found = (vectors.shape, vectors.dtype, spans.shape, spans.dtype)
+    if found != ((record.rows, dim), np.float32, (record.rows, 2), np.float64):
+        raise _damaged(folder, record, f"found {found}, expected {record.rows} windows in {dim} dimensions")
+    return Shard(vectors=vectors, spans=spans)
+
+
+def shard_sha256(folder: Path, record: ShardRecord) -> str:
+    """SHA-256 of a shard's vectors.npy followed by its spans.npy, in hexadecimal digits; reads both.
+
+    Raises:
+        StoreError: a file is missing or cannot be read.
+    """
+    try:
+        return _sha256(folder / SHARDS / record.name)
+    except OSError as error:
+        raise _damaged(folder, record, str(error)) from error
+
+
+def leftovers(folder: Path, names: Collection[str]) -> list[Path]:
+    """What lies among the shards of an index folder and is none of those named, by name."""
+    shards = folder / SHARDS
+    return sorted(path for path in shards.iterdir() if path.name not in names) if shards.is_dir() else []
+
+
+def remove_leftovers(folder: Path, names: Collection[str]) -> int:
+    """Delete what is none of the shards named; gives how many there were. Whoever has them mapped keeps them.
+
+    Raises:
+        StoreError: they could not be deleted.
+    """
+    found = leftovers(folder, names)
+    with reaching(folder):
+        for path in found:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    return len(found)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(place: Path) -> str:
+    digest = hashlib.sha256()
+    for file in (_VECTORS, _SPANS):
+        with (place / file).open("rb") as content:
+            hashlib.file_digest(content, lambda: digest)  # updates it, piece by piece
+    return digest.hexdigest()
+
+
+def _damaged(folder: Path, record: ShardRecord, reason: str) -> StoreError:
+    remedy = f"mulan index repair --index {folder}, then sync again: its tracks are embedded anew"
+    return StoreError(f"{folder}: shard {record.name} is damaged ({reason}); {remedy}")
