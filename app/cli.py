@@ -30,7 +30,7 @@ from app.options import (
     load_model,
 )
 from app.training import train
-from data.errors import MulanError
+from data.errors import MulanError, QueryError
 
 
 class Scoring(StrEnum):
@@ -49,6 +49,7 @@ class Layout(StrEnum):
 
 
 IndexOption = Annotated[Path | None, typer.Option("--index", help="Index folder; without it, the demo library.")]
+UniqueOption = Annotated[bool, typer.Option("--unique", help="Leave out near-duplicates of better tracks.")]
 
 app = typer.Typer(
     help="Search music with words.",
@@ -121,13 +122,17 @@ def convert(
 
 @app.command()
 def search(
-    query: Annotated[str | None, typer.Argument(help="What the music should be like.")] = None,
+    query: Annotated[str | None, typer.Argument(help="What the music should be like: words, or a query.")] = None,
     index: IndexOption = None,
     like: Annotated[Path | None, typer.Option(help="An audio file to find similar music to.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of tracks.")] = 10,
     score: Annotated[Scoring, typer.Option(help="A track's score: of its best window, of all, of its best three.")] = (
         Scoring.MAX
     ),
+    unique: UniqueOption = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what each term of the query adds to a score.")
+    ] = False,
     as_json: JsonOption = False,
     model: Annotated[str | None, typer.Option(help="Another model than the index remembers.")] = None,
     device: Device = "auto",
@@ -135,22 +140,54 @@ def search(
 ) -> None:
     """Find tracks, and the best moment of each, by words or by a file that sounds alike.
 
+    A query may weigh texts, tracks, files and playlists, and filter:
+
+    mulan search '"warm synth" + 0.5*track:12 - "vocals" where year < 1990 and duration > 2:00'
+
     Example: mulan search "slow solo piano"
     """
+    from indexing.query import parse_query
+
     if (query is None) == (like is None):
         raise typer.BadParameter("give a QUERY or --like FILE, one of them")
+    if query is None and explain:
+        raise typer.BadParameter("--explain is for a QUERY; a file is its only term")
     if query is not None and not query.strip():
         raise typer.BadParameter("the QUERY is blank; say what the music should be like")
+    if query is not None:
+        parse_query(query)  # what is no query is said before a model is loaded
     service = _service(index, device, precision, model)
     if query is not None:
-        hits = service.search_text(query, k=k, scoring=score.value)
+        hits = service.search(query, k=k, scoring=score.value, unique=unique, explain=explain, may_read_files=True)
     else:
-        hits = service.search_file(like, k=k, scoring=score.value)
-    if as_json:
-        for hit in hits:
-            print(json.dumps({**asdict(hit), "path": str(hit.path)}))
-    else:
-        console.print_hits(hits)
+        hits = service.search_file(like, k=k, scoring=score.value, unique=unique)
+    _print_hits(hits, as_json=as_json)
+
+
+@app.command()
+def similar(
+    track: Annotated[str, typer.Argument(help="A track of the index: its id, or its file.")],
+    index: IndexOption = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of tracks.")] = 10,
+    score: Annotated[Scoring, typer.Option(help="A track's score: of its best window, of all, of its best three.")] = (
+        Scoring.MAX
+    ),
+    unique: UniqueOption = False,
+    as_json: JsonOption = False,
+    model: Annotated[str | None, typer.Option(help="Another model than the index remembers.")] = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Find the tracks nearest to one of the index; nothing is embedded.
+
+    Example: mulan similar 12 --index ~/music.index
+    """
+    service = _service(index, device, precision, model)
+    path = Path(track).absolute()
+    found = service.track(track) or next((one for one in service.index.tracks if one.path.absolute() == path), None)
+    if found is None:
+        raise MulanError(f"{track}: no id and no file of a track in {service.index.path}")
+    _print_hits(service.similar(found.id, k=k, scoring=score.value, unique=unique), as_json=as_json)
 
 
 @app.command()
@@ -182,21 +219,26 @@ def tag(
 @app.command()
 def serve(
     index: IndexOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; keep it local unless you trust the network.")] = (
+    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine need a token.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
+    token: Annotated[
+        Path | None, typer.Option(help="File with the token to ask for; else $MULAN_TOKEN; else one is made if needed.")
+    ] = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.AUTO,
     model: Annotated[str | None, typer.Option(help="Another model than the index remembers.")] = None,
 ) -> None:
-    """Open the search page on this machine.
+    """Open the search page on this machine, and the REST API below /api/v1.
 
     Example: mulan serve --index ~/music.index
     """
+    from app.access import read_token
     from app.server import serve as serve_page
 
-    serve_page(_service(index, device, precision, model), host=host, port=port)
+    secret = read_token(token)
+    serve_page(_service(index, device, precision, model), host=host, port=port, token=secret)
 
 
 app.command()(train)
@@ -213,6 +255,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MulanError as error:
         for line in str(error).splitlines():
             console.note(f"mulan: {line}")
+        if isinstance(error, QueryError) and error.caret:
+            console.note(error.caret)
         return 1
     except OSError as error:  # a disk or a folder that refuses: no bug of ours, so no traceback
         console.note(f"mulan: {error.filename or 'input or output'}: {error.strerror or error}")
@@ -225,6 +269,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.note(f"mulan: {message}")
         return error.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _print_hits(hits: Sequence[Any], *, as_json: bool) -> None:
+    if as_json:
+        for hit in hits:
+            print(json.dumps({**asdict(hit), "path": str(hit.path)}))
+    else:
+        console.print_hits(hits)
 
 
 def _service(index: Path | None, device: str, precision: Precision, model: str | None) -> Any:

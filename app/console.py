@@ -210,15 +210,22 @@ def print_hits(hits: Sequence[Any]) -> None:
     for heading, justify in (
         ("#", "right"),
         ("score", "right"),
+        ("percentile", "right"),
         ("moment", "left"),
+        ("track", "right"),
         ("title", "left"),
         ("path", "left"),
     ):
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for hit in hits:
         title = f"{hit.title} — {hit.artist}" if hit.artist else hit.title
-        cells = (str(hit.rank), f"{hit.score:.3f}", f"{clock(hit.start)}–{clock(hit.end)}", title, _printable(hit.path))
+        numbers = (str(hit.rank), f"{hit.score:.3f}", f"{hit.percentile:.1f}", f"{clock(hit.start)}–{clock(hit.end)}")
+        cells = (*numbers, str(hit.track), title, _printable(hit.path))
         table.add_row(*(Text(cell) for cell in cells))
+        for share in hit.shares:
+            table.add_row("", Text(f"{share.share:+.3f}"), "", "", "", Text(share.term))
+        if hit.duplicates:
+            table.add_row("", "", "", "", "", Text(f"and {len(hit.duplicates)} near-duplicates"))
     results.print(table)
 
 

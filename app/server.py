@@ -1,10 +1,11 @@
-"""One process for the page and its sound: gradio at "/", the index's tracks at "/audio/{track}".
+"""One process for the page, its sound and the API: gradio at "/", tracks at "/audio/{track}", REST at "/api/v1".
 
 A track is asked for by its id, so no path from a client ever reaches the file system; what is not in the index
 cannot be heard.
 """
 
 import os
+import secrets
 import socket
 import sys
 import tempfile
@@ -22,6 +23,8 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.access import TokenOnly
+from app.api import create_api
 from app.service import SearchService
 from app.ui import build_page, page_look
 from data.audio import stream_audio
@@ -46,12 +49,13 @@ WAV_SAMPLE_RATE = 44100
 FILE_ROUTE = "/gradio_api/file="
 
 
-def create_app(service: SearchService, *, hosts: Sequence[str] = LOOPBACK) -> FastAPI:
-    """The whole application: page, sound, and gradio's API (events `search`, `similar` and `tag`).
+def create_app(service: SearchService, *, hosts: Sequence[str] = LOOPBACK, token: str | None = None) -> FastAPI:
+    """The whole application: page, sound, the REST API, and gradio's (events `search`, `similar` and `tag`).
 
     Args:
         hosts: the names by which it may be addressed; "*" stands for any. A strange one is how a web site that
             points its own name at this machine (DNS rebinding) would give itself away.
+        token: what everybody has to know who asks for anything but the API's health; see `access`.
     """
     decoded = tempfile.TemporaryDirectory(prefix="mulan-audio-")
 
@@ -62,12 +66,15 @@ def create_app(service: SearchService, *, hosts: Sequence[str] = LOOPBACK) -> Fa
 
     app = FastAPI(title="mulan", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(UploadsOnly)
+    if token is not None:
+        app.add_middleware(TokenOnly, token=token)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
 
     @app.api_route("/audio/{track}", methods=["GET", "HEAD"])
     def audio(track: str) -> Response:
         return _audio_response(service, track, Path(decoded.name))
 
+    app.mount("/api/v1", create_api(service))
     page = build_page(service)
     # Gradio checks that a file named by a client was uploaded by one only if the page was launched, which a
     # mounted page is not: without this, any path of this machine is accepted as an upload (gradio 6.31).
@@ -143,10 +150,11 @@ def _decode(path: Path, wav: Path) -> Path:
     return wav
 
 
-def serve(service: SearchService, *, host: str, port: int) -> None:
-    """Serve the page until interrupted, and show it in a browser where a person sits at this machine.
+def serve(service: SearchService, *, host: str, port: int, token: str | None = None) -> None:
+    """Serve page and API until interrupted, and show the page in a browser where a person sits at this machine.
 
-    Listening on more than this machine is the owner's choice, and then any name for it is accepted.
+    Listening on more than this machine is the owner's choice. Then any name for it is accepted, and a token is asked
+    for: the one given, or else a new one that is printed with the address.
 
     Raises:
         ConfigError: the address cannot be bound.
@@ -154,7 +162,11 @@ def serve(service: SearchService, *, host: str, port: int) -> None:
     with _listen(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listener.getsockname()[1]}"
-        app = create_app(service, hosts=LOOPBACK if name in LOOPBACK else ("*",))
+        is_local = name in LOOPBACK
+        if token is None and not is_local:
+            token = secrets.token_urlsafe(24)
+            address += f"/?token={token}"
+        app = create_app(service, hosts=LOOPBACK if is_local else ("*",), token=token)
         print(f"mulan is listening on {address} (Ctrl+C ends it)", flush=True)
         if _has_display():
             # Aside, because a browser of the terminal returns only when it is left; early requests wait in the socket.

@@ -1,17 +1,24 @@
 """Search and tagging over one encoder and one index: what the command line, the page and the tests call."""
 
 import re
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.errors import AudioError
+from data.errors import AudioError, QueryError
+from indexing import Share
+from indexing.query import combine, describe_term, parse_query
+from indexing.query import explain as explain_score
+from indexing.query.nodes import Condition
+from indexing.search import matching_tracks, refuse_paths, term_vectors
 
 if TYPE_CHECKING:
     from indexing import Hit, Index, Scoring, TrackRecord
+    from indexing.query import Query
     from mulan.encoding import Encoder
 
 # Words that the shipped model was taught; the whole list is `data.facts.TAGS`.
@@ -66,7 +73,7 @@ class TagScore:
 
 
 class SearchService:
-    """An encoder and an index made with it, ready to be asked.
+    """An encoder and an index made with it, ready to be asked by several threads; they wait for the encoder in turn.
 
     Raises:
         StoreError: the index was made with another encoder.
@@ -75,36 +82,109 @@ class SearchService:
     def __init__(self, encoder: "Encoder", index: "Index") -> None:
         index.check_encoder(encoder)
         self.encoder, self.index = encoder, index
-        self._tracks = {str(track.id): track for track in index.tracks}
+        self._encoding = threading.Lock()
 
     @property
     def windows(self) -> int:
         """How many windows are searched."""
-        return sum(track.windows for track in self._tracks.values())
+        return sum(track.windows for track in self.index.tracks)
 
     def track(self, track_id: int | str) -> "TrackRecord | None":
         """The indexed track with this id, as a number or as written in an address; None if there is none."""
-        return self._tracks.get(str(track_id))
+        if isinstance(track_id, str) and not re.fullmatch(r"0|[1-9]\d{0,18}", track_id, re.ASCII):
+            return None
+        return self.index.track(int(track_id))
 
-    def search_text(self, query: str, *, k: int, scoring: "Scoring" = "max") -> "list[Hit]":
-        """The k tracks nearest to the words, by their best window unless told otherwise, best first.
+    def search(
+        self,
+        query: "str | Query",
+        *,
+        k: int,
+        scoring: "Scoring" = "max",
+        unique: bool = False,
+        explain: bool = False,
+        may_read_files: bool = False,
+    ) -> "list[Hit]":
+        """The k tracks that answer a query best, best first; see `indexing.query` for its language.
+
+        Words without any operator are one text.
+
+        Args:
+            scoring: what a track's score is; see `Scoring`.
+            unique: leave out near-duplicates of better hits.
+            explain: give each hit its `shares`.
+            may_read_files: allow `file:` and `playlist:`; only for who may read this machine's disk anyway.
 
         Raises:
-            ValueError: the query is blank.
+            QueryError: it is no query, or names what cannot be used.
+            StoreError: its filter cannot be looked up.
         """
-        return self.index.search(self.encoder.encode_text([query])[0], k=k, scoring=scoring)
+        parsed = parse_query(query) if isinstance(query, str) else query
+        try:
+            if not may_read_files:
+                refuse_paths(parsed)
+            with self._encoding:
+                vectors = term_vectors(parsed, self.encoder, self.index)
+            weights = [term.weight for term in parsed.terms]
+            vector = combine(vectors, weights)
+        except QueryError as error:
+            error.query = query if isinstance(query, str) else ""
+            raise
+        only = None if parsed.where is None else matching_tracks(self.index.path, parsed.where)
+        hits = self.index.search(vector, k=k, scoring=scoring, only=only, unique=unique)
+        if not explain:
+            return hits
+        terms = [describe_term(term) for term in parsed.terms]
+        return [_explained(hit, terms, self._shares(hit, vectors, weights, vector, scoring)) for hit in hits]
 
-    def search_file(self, path: str | Path, *, k: int, scoring: "Scoring" = "max") -> "list[Hit]":
+    def similar(self, track_id: int, *, k: int, scoring: "Scoring" = "max", unique: bool = False) -> "list[Hit]":
+        """The k tracks nearest to the whole of a track; neither itself nor other files of the same audio.
+
+        Raises:
+            KeyError: there is no such track.
+        """
+        own = set(self.index.copies(track_id))
+        found = self.index.search(self.index.vector(track_id), k=k + len(own), scoring=scoring, unique=unique)
+        others = [hit for hit in found if own.isdisjoint((hit.track, *hit.duplicates))]
+        return [replace(hit, rank=rank) for rank, hit in enumerate(others[:k], 1)]
+
+    def search_file(self, path: str | Path, *, k: int, scoring: "Scoring" = "max", unique: bool = False) -> "list[Hit]":
         """The k tracks nearest to the whole of an audio file, by their best window unless told otherwise, best first.
 
         Raises:
             AudioError: the file cannot be used; the message is one line and starts with its name.
         """
-        return self.index.search(_embed(self.encoder, Path(path)), k=k, scoring=scoring)
+        with self._encoding:
+            vector = _embed(self.encoder, Path(path))
+        return self.index.search(vector, k=k, scoring=scoring, unique=unique)
 
     def tag_file(self, path: str | Path, tags: Sequence[str] = DEFAULT_TAGS) -> list[TagScore]:
         """Score each tag against the whole of an audio file, best first; see `tag_file` of this module."""
-        return tag_file(self.encoder, path, tags)
+        with self._encoding:
+            return tag_file(self.encoder, path, tags)
+
+    def tag_track(self, track_id: int, tags: Sequence[str] = DEFAULT_TAGS) -> list[TagScore]:
+        """The same for a track of the index, whose audio is not read again; KeyError if there is no such track."""
+        vector = self.index.vector(track_id)
+        with self._encoding:
+            return _tag_scores(self.encoder, vector, tags)
+
+    def tracks_where(self, condition: str) -> "list[TrackRecord]":
+        """The tracks that meet a condition as it stands after `where` in a query, by id; all if it is blank.
+
+        Raises:
+            QueryError: it is no condition; columns count from its own start.
+            StoreError: it cannot be looked up.
+        """
+        if not condition.strip():
+            return list(self.index.tracks)
+        kept = matching_tracks(self.index.path, _parse_condition(condition))
+        return [track for track in map(self.index.track, kept) if track is not None]
+
+    def _shares(
+        self, hit: "Hit", vectors: np.ndarray, weights: Sequence[float], vector: np.ndarray, scoring: "Scoring"
+    ) -> tuple[float, ...]:
+        return explain_score(vectors, weights, self.index.counted(hit.track, vector, scoring=scoring))
 
 
 def tag_file(encoder: "Encoder", path: str | Path, tags: Sequence[str] = DEFAULT_TAGS) -> list[TagScore]:
@@ -114,12 +194,36 @@ def tag_file(encoder: "Encoder", path: str | Path, tags: Sequence[str] = DEFAULT
         AudioError: the file cannot be used; the message is one line and starts with its name.
         ValueError: there are no tags, or one is blank.
     """
+    return _tag_scores(encoder, _embed(encoder, Path(path)), tags)
+
+
+def _tag_scores(encoder: "Encoder", vector: np.ndarray, tags: Sequence[str]) -> list[TagScore]:
     if not tags:
         raise ValueError("tags is empty; need at least one")
-    scores = encoder.encode_text(list(tags)) @ _embed(encoder, Path(path))
+    scores = encoder.encode_text(list(tags)) @ vector
     shares = scores if encoder.logit_scale is None else _softmax(encoder.logit_scale * scores)
     best_first = np.argsort(-scores, kind="stable")
     return [TagScore(tag=tags[i], score=float(scores[i]), share=float(shares[i])) for i in best_first]
+
+
+def _parse_condition(condition: str) -> Condition:
+    """A query needs a term; one stands before the condition, and columns are counted without it."""
+    before = '"." where '
+    try:
+        query = parse_query(before + condition)
+    except QueryError as error:
+        if error.column is None:
+            raise
+        message = str(error).removeprefix(f"column {error.column}: ")
+        raise QueryError(message, column=max(error.column - len(before), 1), query=condition) from error
+    if query.where is None or len(query.terms) > 1:
+        raise QueryError("found no condition, expected one such as year < 1990", column=1, query=condition)
+    return query.where
+
+
+def _explained(hit: "Hit", terms: Sequence[str], shares: Sequence[float]) -> "Hit":
+    pairs = zip(terms, shares, strict=True)
+    return replace(hit, shares=tuple(Share(term=term, share=share) for term, share in pairs))
 
 
 def split_tags(text: str) -> list[str]:

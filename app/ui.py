@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.service import DEFAULT_TAGS, SearchService, TagScore, clock, is_non_commercial, split_tags
-from data.errors import MulanError
+from data.errors import MulanError, QueryError
 
 if TYPE_CHECKING:
     from indexing import Hit
@@ -68,7 +68,7 @@ def _build_search(service: SearchService) -> None:
             return _notice("Type what you would like to hear, then press Search.")
         if len(query) > MAX_QUERY_CHARACTERS:
             return _notice(f"That is {len(query)} characters; a query may have {MAX_QUERY_CHARACTERS}.")
-        return _answer(lambda: _results(f"“{query}”", service.search_text(query, k=count), service))
+        return _answer(lambda: _results(f"“{query}”", service.search(query, k=count, explain=True), service))
 
     def by_file(path: str | None, count: int) -> str:
         if path is None:
@@ -174,6 +174,10 @@ def _answer(render: Callable[[], str]) -> str:
     """What is wrong with a user's file or index is said on the page, in one line."""
     try:
         return render()
+    except QueryError as error:
+        # The query again, with a mark under the column at fault.
+        where = f'<pre class="caret" aria-hidden="true">{_safe(error.caret)}</pre>' if error.caret else ""
+        return _notice(str(error)) + where
     except MulanError as error:
         return _notice(str(error))
 
@@ -204,7 +208,7 @@ def _header(service: SearchService) -> str:
 
 def _results(heading: str, hits: "Sequence[Hit]", service: SearchService) -> str:
     if not hits:
-        return _notice("Nothing found: this index is empty.")
+        return _notice("Nothing found: no track passes the filter." if service.index.tracks else "This index is empty.")
     rows = "".join(_hit(hit, service) for hit in hits)
     found = f"{_counted(len(hits), 'result')}, nearest first"
     return f'<h2 class="found">{_safe(heading)} <small>{found}</small></h2><ol class="hits">{rows}</ol>'
@@ -215,9 +219,19 @@ def _hit(hit: "Hit", service: SearchService) -> str:
     return (
         f'<li class="hit" data-track="{hit.track}"><span class="rank">{hit.rank}</span>{_player(hit, service)}'
         f'<div class="what"><span class="title">{_safe(hit.title)}</span>{artist}</div>'
-        f'<div class="score" title="cosine similarity of your query and the best moment">'
-        f"{_bar(hit.score)}{hit.score:.2f}</div></li>"
+        f'<div class="score" title="{_safe(_meaning(hit))}">{_bar(hit.score)}{hit.score:.2f}</div></li>'
     )
+
+
+def _meaning(hit: "Hit") -> str:
+    """What a score is, where it stands in the library, and what terms it is made of if there are several."""
+    lines = [
+        "cosine similarity of your query and the best moment",
+        f"no lower than that of {hit.percentile:.1f} % of the library",
+    ]
+    if len(hit.shares) > 1:
+        lines += [f"{share.share:+.2f}  {share.term}" for share in hit.shares]
+    return "\n".join(lines)
 
 
 def _player(hit: "Hit", service: SearchService) -> str:

@@ -1,26 +1,33 @@
-"""Searching an index: exact inner products over all windows, answered as tracks with their best moment."""
+"""Searching an index: windows are scored, tracks are answered, each with its best moment."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
+from data.clips import pool_windows
+from data.errors import QueryError
 from indexing.catalogue import Catalogue, TrackEntry
+from indexing.engines import ENGINE_FILE, Engine, ExactEngine, ShardVectors, Vectors, open_engine
+from indexing.engines.vectors import Floats
+from indexing.finding import Answers, Finder
 from indexing.model import ModelRecord, check_model
+from indexing.scoring import Recordings, Scores, Scoring, check_scoring, counted_mean, percentiles
 from indexing.shards import Shard, read_shard
 from mulan.encoding import Encoder
 
-Scoring = Literal["max", "mean", "top3"]
-"""What a track's score is: that of its best window, the mean of all, or of its three best (of all, if fewer)."""
+NEAR_DUPLICATE = 0.995
+"""Cosine of whole-track vectors from which `unique` takes two recordings of alike length for the same music.
 
-WINDOWS_PER_HIT = 16  # first guess of how many of the best windows hold k tracks; changes speed, not answers
-NOBODY = -1  # owner of the rows of dropped tracks
-
-Floats = npt.NDArray[np.float32]
+With mulan-mini, MP3 copies of seven demo clips have 0.954 to 0.999 with their originals, four of them above; a copy at
+0.4 of the loudness may fall to 0.15. Different clips for the same instrument reach 0.9997, so it is lengths that tell
+them apart.
+"""
+_SECONDS_APART, _SHARE_APART = 2.0, 0.01  # lengths are alike within the larger of the two
+_MIN_NORM = 1e-6  # as in data.clips: a shorter mean of unit vectors is rounding error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,49 +53,60 @@ class TrackRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a term of a query, as `describe_term` writes it, adds to a score; the shares of a hit sum to its score."""
+
+    term: str
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hit:
     """A track that answers a query. `rank` counts from 1; `score` is what the search was asked to rank by.
 
     `start` and `end` are its best moment in seconds: a window in which the model hears mostly that music. The
     last window of a longer track is completed with the track's start: where at least half of it is its own, the
     moment is the last `clip_seconds` of the track; where most of it is the start, the first.
+
+    Attributes:
+        percentile: how many percent of the library's recordings score no higher; 100 for the best. Where an engine is
+            not exact it is estimated from 1,000 of them, with a standard error of up to 1.6 at 50 and 0.3 at 99.
+        duplicates: ids of tracks that are not hits because they are near-duplicates of this one.
+        shares: what each term of the query adds to the score, where that was asked for.
     """
 
     rank: int
     score: float
+    percentile: float
     track: int
     path: Path
     title: str
     artist: str | None
     start: float
     end: float
+    duplicates: tuple[int, ...] = ()
+    shares: tuple[Share, ...] = ()
 
 
-# float32 [n, w], the scores of the windows of n recordings -> float64 [n], the scores of the recordings
-_SCORINGS: Mapping[Scoring, Callable[[Floats], npt.NDArray[np.float64]]] = {
-    "max": lambda windows: windows.max(axis=1).astype(np.float64),
-    "mean": lambda windows: windows.mean(axis=1, dtype=np.float64),
-    "top3": lambda windows: np.sort(windows, axis=1)[:, -3:].mean(axis=1, dtype=np.float64),
-}
+class _Group(NamedTuple):
+    """What becomes one hit: positions of tracks, the one that is shown first."""
 
-
-class _Answers(NamedTuple):
-    """Recordings that answer a query, best first: their numbers, scores, and the rows of their best windows."""
-
-    recordings: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.floating[Any]]
-    rows: npt.NDArray[np.int64]
+    score: float
+    row: int
+    places: tuple[int, ...]
 
 
 class Index:
     """An index as it was when it was opened; a sync that runs meanwhile does not disturb it.
 
     Tracks with the same audio share rows: what is searched are recordings, each of which is one or more tracks.
+    Several threads may search it at once.
 
     Attributes:
         path: its folder.
         model: the model that made its vectors.
         tracks: every track that can be found, by id.
+        engine: what finds the nearest windows.
     """
 
     def __init__(
@@ -99,39 +117,47 @@ class Index:
         shards: Mapping[int, Shard],
         tracks: Sequence[TrackEntry],
         roots: Mapping[int, Path],
+        engine: Engine | None = None,
     ) -> None:
+        """Without an engine, search is exact; with one, its vectors are those of the shards, in their order."""
         self.path, self.model = path, model
         self.tracks: tuple[TrackRecord, ...] = tuple(_record(track, roots[track.library]) for track in tracks)
-        self._shards = tuple(shards.values())
-        self._offsets = np.cumsum([0, *(len(shard.vectors) for shard in self._shards)])
+        self._ids = np.array([track.id for track in tracks], np.int64)
+        self._spans = [shard.spans for shard in shards.values()]
+        if engine is None:
+            engine = ExactEngine(Vectors([ShardVectors(str(key), shard.vectors) for key, shard in shards.items()]))
+        self.engine: Engine = engine
+        self._offsets = engine.vectors.offsets
         offsets = dict(zip(shards, self._offsets.tolist(), strict=False))
+        firsts = [offsets[track.shard] + track.first_row for track in tracks]
         numbers: dict[int, int] = {}  # of recordings, in the order of their first tracks, by first row
-        for track in tracks:
-            numbers.setdefault(offsets[track.shard] + track.first_row, len(numbers))
-        self._firsts = np.array(list(numbers), np.int64)
-        self._windows = np.zeros(len(numbers), np.int64)
+        for first in firsts:
+            numbers.setdefault(first, len(numbers))
+        self._recording_of = np.array([numbers[first] for first in firsts], np.int64)
         self._places: list[list[int]] = [[] for _ in numbers]  # in `tracks`, of a recording's tracks
-        self._owners = np.full(self._offsets[-1], NOBODY, np.int64)
-        for place, track in enumerate(tracks):
-            first = offsets[track.shard] + track.first_row
-            recording = numbers[first]
+        for place, recording in enumerate(self._recording_of.tolist()):
             self._places[recording].append(place)
-            self._windows[recording] = track.windows
-            self._owners[first : first + track.windows] = recording
+        windows = np.array([tracks[places[0]].windows for places in self._places], np.int64)
+        self._finder = Finder(engine, Recordings(np.array(list(numbers), np.int64), windows))
 
     @classmethod
     def open(cls, path: str | Path) -> "Index":
-        """Open an index; vectors stay on disk and are memory-mapped.
+        """Open an index with the engine that lies in its folder; vectors stay on disk and are memory-mapped.
 
         Raises:
-            StoreError: no index there, a shard is missing or misshapen, or another version of mulan made it.
+            StoreError: no index there, a shard or the engine is damaged, or another version of mulan made it.
         """
         folder = Path(path)
         # Shards are opened inside: until then, no writer can forget and delete them.
         with Catalogue.open(folder) as catalogue, catalogue.snapshot():
-            model = catalogue.model
-            shards = {key: read_shard(folder, one, dim=model.dim) for key, one in catalogue.shards().items()}
-            return cls(folder, model, shards=shards, tracks=list(catalogue.tracks()), roots=catalogue.libraries())
+            model, records = catalogue.model, catalogue.shards()
+            shards = {key: read_shard(folder, one, dim=model.dim) for key, one in records.items()}
+            tracks, roots = list(catalogue.tracks()), catalogue.libraries()
+        vectors = Vectors(
+            [ShardVectors(f"{one.name} {one.sha256}", shards[key].vectors) for key, one in records.items()]
+        )
+        engine = open_engine(folder / ENGINE_FILE, vectors)
+        return cls(folder, model, shards=shards, tracks=tracks, roots=roots, engine=engine)
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Refuse an encoder whose vectors do not live in this index's space.
@@ -141,91 +167,151 @@ class Index:
         """
         check_model(self.path, self.model, name=encoder.name, fingerprint=encoder.fingerprint)
 
-    def search(self, vector: npt.ArrayLike, *, k: int, scoring: Scoring = "max") -> list[Hit]:
+    def track(self, track_id: int) -> TrackRecord | None:
+        """The track with this id; None if there is none."""
+        place = self._place(track_id)
+        return None if place is None else self.tracks[place]
+
+    def copies(self, track_id: int) -> list[int]:
+        """The ids of the tracks with the same audio, itself included, ascending; KeyError if there is no such track."""
+        return [self.tracks[place].id for place in self._places[self._recording(track_id)]]
+
+    def vector(self, track_id: int) -> Floats:
+        """The whole of a track, float32 [d] of unit length.
+
+        Raises:
+            KeyError: there is no such track.
+            QueryError: its windows cancel each other out, so that it has no direction.
+        """
+        windows = self._finder.windows_of(self._recording(track_id))
+        try:
+            return pool_windows(windows)
+        except ValueError as error:
+            raise QueryError(f"track {track_id} has no vector of its own: its windows cancel each other out") from error
+
+    def counted(self, track_id: int, vector: npt.ArrayLike, *, scoring: Scoring = "max") -> Scores:
+        """The mean float64 [d] of the windows of a track that its score against a vector counts.
+
+        Its inner product with the vector is the score, but for rounding. KeyError if there is no such track.
+        """
+        windows = self._finder.windows_of(self._recording(track_id))
+        return counted_mean(windows, np.asarray(vector, np.float32), scoring)
+
+    def search(
+        self,
+        vector: npt.ArrayLike,
+        *,
+        k: int,
+        scoring: Scoring = "max",
+        only: Collection[int] | None = None,
+        unique: bool = False,
+    ) -> list[Hit]:
         """The k tracks that score best against a vector, best first; all tracks if there are fewer.
 
-        Exact, whatever the scoring. Equal scores are ordered by track id, and within a track the earliest of its
-        best windows is its moment.
+        As exact as `Finder.find` is. Equal scores are ordered by track id, and within a track the earliest of its best
+        windows is its moment.
 
         Args:
             vector: float32 [d] of unit length, so that scores are cosines.
+            only: ids of the tracks that count, if not all do; ids of no track are passed over.
+            unique: answer with the best track of each group of near-duplicates, see `NEAR_DUPLICATE`.
 
         Raises:
             ValueError: k < 1, an unknown scoring, or the vector is not a finite unit vector of the index's width.
         """
         if k < 1:
             raise ValueError(f"k is {k}; ask for at least 1 track")
-        if scoring not in _SCORINGS:
-            raise ValueError(f"scoring is {scoring!r}; must be one of {', '.join(_SCORINGS)}")
-        query = _query(vector, self.model.dim)
-        found = self._by_best_window(query, k) if scoring == "max" else self._by_all_windows(query, k, scoring)
-        answers = sorted(
-            (-score, place, row)
-            for recording, score, row in zip(*(column.tolist() for column in found), strict=True)
-            for place in self._places[recording]
-        )
-        return [self._hit(rank, -loss, place, row) for rank, (loss, place, row) in enumerate(answers[:k], 1)]
-
-    def _by_best_window(self, query: Floats, k: int) -> _Answers:
-        """The k best recordings by their best window.
-
-        Fetches ever more windows until k recordings are among them and no window left out can tie with the last.
-        """
-        count = min(WINDOWS_PER_HIT * k, len(self._owners))
+        check_scoring(scoring)
+        query, is_kept = _query(vector, self.model.dim), self._mask(only)
+        first_places = np.full(len(self._places), len(self.tracks))
+        np.minimum.at(first_places, self._recording_of[is_kept], np.flatnonzero(is_kept))
+        wanted, recordings = k, first_places < len(self.tracks)
+        if not recordings.any():
+            return []
         while True:
-            scores, rows = self._nearest(query, count)
-            owners = self._owners[rows]
-            recordings, first = np.unique(owners, return_index=True)
-            first = first[recordings != NOBODY]
-            best = first[np.lexsort((owners[first], -scores[first]))][:k]
-            is_settled = len(best) == k and scores[-1] < scores[best[-1]]
-            if is_settled or count == len(self._owners):
-                return _Answers(owners[best], scores[best], rows[best])
-            count = min(4 * count, len(self._owners))
+            answers = self._finder.find(query, count=wanted, scoring=scoring, is_kept=recordings)
+            groups = (self._unique if unique else self._each)(answers, is_kept, k)
+            if len(groups) >= k or len(answers.recordings) == recordings.sum():
+                break
+            wanted *= 4
+        places = percentiles(np.array([group.score for group in groups]), answers.library).tolist()
+        return [
+            self._hit(rank, group, place) for rank, (group, place) in enumerate(zip(groups, places, strict=True), 1)
+        ]
 
-    def _nearest(self, query: Floats, count: int) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """Scores and rows of the `count` nearest windows, best first, equal scores by row.
+    def _place(self, track_id: int) -> int | None:
+        place = int(np.searchsorted(self._ids, track_id)) if abs(track_id) < 2**63 else len(self._ids)
+        return place if place < len(self._ids) and self._ids[place] == track_id else None
 
-        `faiss.knn` is the exact search of IndexFlatIP without its copy of the vectors in memory.
-        """
-        scores, rows = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
-        for shard, offset in zip(self._shards, self._offsets, strict=False):
-            here = min(count, len(shard.vectors))
-            found = faiss.knn(query[np.newaxis], shard.vectors, here, metric=faiss.METRIC_INNER_PRODUCT)
-            scores.append(found[0][0])
-            rows.append(found[1][0] + offset)
-        all_scores, all_rows = np.concatenate(scores), np.concatenate(rows)
-        order = np.lexsort((all_rows, -all_scores))[:count]
-        return all_scores[order], all_rows[order]
+    def _recording(self, track_id: int) -> int:
+        place = self._place(track_id)
+        if place is None:
+            raise KeyError(track_id)
+        return int(self._recording_of[place])
 
-    def _by_all_windows(self, query: Floats, k: int, scoring: Scoring) -> _Answers:
-        """The k best recordings by all of their windows, recordings of equally many at once."""
-        of_windows = np.concatenate([np.zeros(0, np.float32), *(shard.vectors @ query for shard in self._shards)])
-        scores, best_rows = np.zeros(len(self._firsts)), self._firsts.copy()
-        for windows in np.unique(self._windows):
-            alike = np.flatnonzero(self._windows == windows)
-            table = of_windows[self._firsts[alike, np.newaxis] + np.arange(windows)]
-            scores[alike] = _SCORINGS[scoring](table)
-            best_rows[alike] += table.argmax(axis=1)
-        best = np.lexsort((np.arange(len(scores)), -scores))[:k]
-        return _Answers(best, scores[best], best_rows[best])
+    def _mask(self, only: Collection[int] | None) -> npt.NDArray[np.bool_]:
+        """Bool [tracks]: those that count."""
+        if only is None:
+            return np.ones(len(self.tracks), bool)
+        return np.isin(self._ids, np.fromiter(only, np.int64, len(only)))
 
-    def _hit(self, rank: int, score: float, place: int, row: int) -> Hit:
-        shard = int(np.searchsorted(self._offsets, row, side="right")) - 1
-        start, end = map(float, self._shards[shard].spans[row - self._offsets[shard]])
-        track = self.tracks[place]
+    def _each(self, answers: Answers, is_kept: npt.NDArray[np.bool_], k: int) -> list[_Group]:
+        """The k best tracks."""
+        groups = [
+            _Group(score, row, (place,))
+            for recording, score, row in _rows_of(answers)
+            for place in self._places[recording]
+            if is_kept[place]
+        ]
+        return sorted(groups, key=lambda group: (-group.score, group.places))[:k]
+
+    def _unique(self, answers: Answers, is_kept: npt.NDArray[np.bool_], k: int) -> list[_Group]:
+        """The best track of each of k groups; as long as there are not k, near-duplicates join a group."""
+        kept = [
+            (-score, tuple(place for place in self._places[recording] if is_kept[place]), recording, row)
+            for recording, score, row in _rows_of(answers)
+        ]
+        groups: list[_Group] = []
+        pooled, seconds = np.zeros((0, self.model.dim), np.float32), np.zeros(0)
+        for loss, places, recording, row in sorted(kept):
+            if len(groups) == k:
+                break
+            vector = self._finder.windows_of(recording).mean(axis=0, dtype=np.float64).astype(np.float32)
+            vector /= max(float(np.linalg.norm(vector)), _MIN_NORM)  # windows that cancel out are near to nothing
+            length = self.tracks[places[0]].seconds
+            is_alike = abs(seconds - length) <= np.maximum(_SECONDS_APART, _SHARE_APART * np.maximum(seconds, length))
+            near = np.flatnonzero((pooled @ vector >= NEAR_DUPLICATE) & is_alike)
+            if len(near):
+                old = groups[near[0]]
+                groups[near[0]] = old._replace(places=old.places + places)
+            else:
+                groups.append(_Group(-loss, row, places))
+                pooled, seconds = np.vstack([pooled, vector]), np.append(seconds, length)
+        return groups
+
+    def _hit(self, rank: int, group: _Group, percentile: float) -> Hit:
+        shard = int(np.searchsorted(self._offsets, group.row, side="right")) - 1
+        start, end = map(float, self._spans[shard][group.row - self._offsets[shard]])
+        track = self.tracks[group.places[0]]
         if track.windows > 1:
             start, end = _moment(start, end, self.model.clip_seconds)
         return Hit(
             rank=rank,
-            score=score,
+            score=group.score,
+            percentile=percentile,
             track=track.id,
             path=track.path,
             title=track.title,
             artist=track.artist,
             start=start,
             end=end,
+            duplicates=tuple(self.tracks[place].id for place in group.places[1:]),
         )
+
+
+def _rows_of(answers: Answers) -> Iterator[tuple[int, float, int]]:
+    """Number, score and best row of each recording."""
+    return zip(answers.recordings.tolist(), answers.scores.tolist(), answers.rows.tolist(), strict=True)
 
 
 def _record(track: TrackEntry, root: Path) -> TrackRecord:

@@ -54,6 +54,40 @@ def test_a_track_may_be_scored_by_all_or_its_best_windows(run, demo_index, score
     assert 0 < json.loads(out)["score"] < 1
 
 
+def test_a_query_is_explained_term_by_term_and_files_of_this_machine_may_be_its_terms(run, demo_index, clips):
+    query = f'"solo violin" + 0.5*file:{clips[0]} - "drums" where duration > 5'
+    code, out, _ = run("search", query, "--index", demo_index, "-k", "3", "--unique", "--explain", "--json")
+    hits = [json.loads(line) for line in out.splitlines()]
+    assert (code, len(hits)) == (0, 3)
+    assert [share["term"] for share in hits[0]["shares"]] == ['"solo violin"', f"0.5*file:{clips[0]}", '- "drums"']
+    assert sum(share["share"] for share in hits[0]["shares"]) == pytest.approx(hits[0]["score"], abs=1e-5)
+    assert 0 < hits[0]["percentile"] <= 100
+    code, table, _ = run("search", "violin + drums", "--index", demo_index, "-k", "1", "--explain")
+    assert code == 0
+    assert re.search(r'[+-]0\.\d{3} +"violin"', table)
+
+
+def test_similar_tracks_are_found_by_id_or_file(run, demo_index, clips):
+    code, by_id, _ = run("similar", "1", "--index", demo_index, "-k", "2", "--json")
+    assert code == 0
+    first = [json.loads(line) for line in by_id.splitlines()]
+    assert [hit["rank"] for hit in first] == [1, 2]
+    assert str(clips[0]) not in {hit["path"] for hit in first}
+    assert run("similar", clips[0], "--index", demo_index, "-k", "2", "--json")[1] == by_id
+    code, _, err = run("similar", "gone.wav", "--index", demo_index)
+    assert (code, "gone.wav: no id and no file of a track in" in err) == (1, True)
+
+
+def test_a_mistake_in_a_query_is_pointed_at_before_a_model_is_loaded(run, demo_index):
+    code, out, err = run("search", '"low" where year < soon', "--index", demo_index)
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        "mulan: column 20: found 'soon', but year is a year such as 1990",
+        '"low" where year < soon',
+        "                   ^",
+    ]
+
+
 def test_embed_writes_paths_and_unit_vectors_and_goes_on_past_a_bad_file(run, clips, tmp_path):
     bad = tmp_path / "bad.mp3"
     bad.write_text("words")
@@ -90,6 +124,8 @@ def test_tags_are_scored_best_first(run, clips):
         (["search"], 2, "QUERY or --like"),
         (["search", "piano", "--like", "x.wav"], 2, "QUERY or --like"),
         (["search", "piano", "-k", "0"], 2, "-k"),
+        (["search", "--like", "x.wav", "--explain"], 2, "--explain is for a QUERY"),
+        (["serve", "--token", "gone.txt"], 1, "gone.txt: cannot be read as a token"),
         (["search", "piano", "--score", "best"], 2, "--score"),
         (["tag", "gone.wav"], 1, "gone.wav"),
         (["tag", "gone.wav", "--tags", " , "], 2, "--tags"),
@@ -133,6 +169,7 @@ def test_every_verb_has_help_with_an_example(run):
         ["embed"],
         ["convert"],
         ["search"],
+        ["similar"],
         ["tag"],
         ["serve"],
         *(["index", verb] for verb in ("sync", "info", "verify", "repair", "compact")),

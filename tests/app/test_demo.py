@@ -33,7 +33,7 @@ def right_clips(tags: set[str]) -> set[str]:
 @pytest.mark.parametrize("query", PROMISES)
 def test_an_example_query_has_its_right_clips_in_the_top_three(service, query):
     right = right_clips(PROMISES[query])
-    found = {hit.path.name for hit in service.search_text(query, k=3)}
+    found = {hit.path.name for hit in service.search(query, k=3)}
     assert len(right) >= 2
     assert len(found & right) >= min(3, len(right))
 

@@ -1,7 +1,9 @@
 """What the server hands out, and above all what it does not. Run: pytest tests/app/test_server.py."""
 
+import html
 import io
 import queue
+import re
 import shutil
 import socket
 import sys
@@ -16,6 +18,7 @@ import soundfile
 import uvicorn
 from fastapi.testclient import TestClient
 
+from app.access import read_token
 from app.server import create_app, serve
 from app.service import SearchService
 from data.errors import ConfigError
@@ -185,6 +188,57 @@ def test_the_page_opens_where_a_person_sits_and_the_address_is_always_printed(
     if opens:
         assert f" {opened.get(timeout=10)} " in printed
     assert opened.empty()
+
+
+def test_an_address_of_the_network_asks_for_a_token_and_makes_one_if_there_is_none(service, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: made.append(server.config.app))
+    serve(service, host="0.0.0.0", port=0)
+    printed = capsys.readouterr().out
+    token = re.search(r"/\?token=([\w-]{32})", printed).group(1)
+    serve(service, host="0.0.0.0", port=0, token="x" * 16)
+    assert "x" * 16 not in capsys.readouterr().out  # one that the owner knows is not shown
+    for app, right in zip(made, (token, "x" * 16), strict=True):
+        with browser_of(app) as client:
+            assert client.get("/audio/1").status_code == 401
+            assert client.get("/audio/1", headers={"Authorization": f"Bearer {right}"}).status_code == 200
+
+
+def test_a_token_given_on_this_machine_is_asked_for_too(service, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: made.append(server.config.app))
+    serve(service, host="127.0.0.1", port=0, token="x" * 16)
+    with browser_of(made[0]) as client:
+        assert client.get("/").status_code == 401
+
+
+@pytest.mark.parametrize("token", ["short", "with a space in it", "ümlautümlautümlaut", ""])
+def test_a_token_that_no_header_or_address_can_carry_is_refused(tmp_path, token):
+    (tmp_path / "token").write_text(token)
+    with pytest.raises(ConfigError, match="16 to 512 characters"):
+        read_token(tmp_path / "token")
+
+
+def test_a_token_is_read_from_a_file_or_else_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("MULAN_TOKEN", raising=False)
+    assert read_token(None) is None
+    monkeypatch.setenv("MULAN_TOKEN", "of-the-environment")
+    assert read_token(None) == "of-the-environment"
+    (tmp_path / "token").write_text("of-the-token-file\n")
+    assert read_token(tmp_path / "token") == "of-the-token-file"
+    with pytest.raises(ConfigError, match="cannot be read as a token: No such file"):
+        read_token(tmp_path / "gone")
+
+
+def test_the_page_points_at_the_column_of_a_query_and_reads_no_file_for_a_visitor(client):
+    def ask(query):
+        started = client.post("/gradio_api/call/search", json={"data": [query, 5]})
+        return client.get(f"/gradio_api/call/search/{started.json()['event_id']}").text
+
+    assert "column 17: " in ask("low where year <")
+    assert 'class=\\"caret\\"' in ask("low where year <")
+    assert "reads the server's disk" in html.unescape(ask("low + file:/etc/passwd"))
+    assert "no track passes the filter" in ask("low where year = 1990")
 
 
 def test_the_page_answers_over_a_real_socket(page_url):

@@ -8,14 +8,77 @@ import pytest
 
 from app import demo
 from app.service import DEFAULT_TAGS, SearchService, clock, is_non_commercial, split_tags, tag_file
-from data.errors import AudioError, StoreError
+from data.errors import AudioError, QueryError, StoreError
 from data.facts import TAGS
 from indexing import sync_library
 
 
 def test_words_find_the_track_and_the_moment(service):
-    best = service.search_text("a high tone", k=2)[0]
+    best = service.search("a high tone", k=2)[0]
     assert (best.title, best.start, best.end) == ("then-high", 10.0, 20.0)
+
+
+def test_plain_words_are_one_text_whatever_signs_stand_in_them(service):
+    for words in ("a high tone", "Low - High", "rock 'n' roll & low, 24/7"):
+        by_hand = service.index.search(service.encoder.encode_text([words])[0], k=5)
+        found = service.search(words, k=5)
+        assert [hit.track for hit in found] == [hit.track for hit in by_hand]
+        # the vector is normalised once more
+        assert [hit.score for hit in found] == pytest.approx([hit.score for hit in by_hand], abs=1e-6)
+
+
+def test_a_query_takes_away_and_filters(service):
+    assert service.search('"middle" + "high" - 0.5*"low"', k=1)[0].title == "middle-and-high"
+    assert [hit.title for hit in service.search("low where duration > 20", k=5)] == ["then-high"]
+    assert service.search("low where year = 1990", k=5) == []
+
+
+@pytest.mark.parametrize("scoring", ["max", "mean", "top3"])
+def test_shares_of_terms_sum_to_the_score(service, scoring):
+    hits = service.search('2*"high" - "low" + track:1', k=5, scoring=scoring, explain=True)
+    for hit in hits:
+        assert [share.term for share in hit.shares] == ['2*"high"', '- "low"', "track:1"]
+        assert sum(share.share for share in hit.shares) == pytest.approx(hit.score, abs=1e-6)  # float32 scores
+    assert service.search("high", k=1, scoring=scoring)[0].shares == ()
+
+
+def test_what_is_wrong_with_a_query_is_pointed_at(service):
+    with pytest.raises(QueryError, match=r"^column 8: track 77 is not in this index$") as raised:
+        service.search("high + track:77", k=1)
+    assert raised.value.caret == "high + track:77\n       ^"
+
+
+def test_files_of_this_machine_are_read_only_where_that_is_allowed(service, library):
+    query = f"file:{library / 'middle-and-high.aiff'}"
+    assert service.search(query, k=1, may_read_files=True)[0].title == "middle-and-high"
+    with pytest.raises(QueryError, match="reads the server's disk"):
+        service.search(query, k=1)
+
+
+def test_similar_tracks_are_those_nearest_to_the_whole_of_a_track(service):
+    (low,) = [track for track in service.index.tracks if track.title == "low"]
+    hits = service.similar(low.id, k=2)
+    assert [hit.rank for hit in hits] == [1, 2]
+    assert low.id not in {hit.track for hit in hits}
+    assert len(service.similar(low.id, k=9)) == 4
+    with pytest.raises(KeyError):
+        service.similar(99, k=1)
+
+
+def test_a_track_has_the_tags_of_its_file(service, library):
+    (middle,) = [track for track in service.index.tracks if track.title == "middle"]
+    by_file, by_track = service.tag_file(library / "middle.flac"), service.tag_track(middle.id)
+    assert [score.score for score in by_track] == pytest.approx([score.score for score in by_file], abs=1e-6)
+
+
+def test_tracks_are_listed_by_a_condition_whose_columns_are_its_own(service):
+    assert [track.title for track in service.tracks_where("duration = 12")] == ["low", "middle"]
+    assert service.tracks_where(" ") == list(service.index.tracks)
+    for wrong, column in (("duration = long", 12), ("moon = 3", 1), ("low", 1), ('year = 3" + "x', 9)):
+        with pytest.raises(QueryError) as raised:
+            service.tracks_where(wrong)
+        assert raised.value.column == column
+        assert str(raised.value).startswith(f"column {column}: ")
 
 
 def test_a_file_finds_itself_first(service, library):

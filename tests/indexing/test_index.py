@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.errors import StoreError
+from data.errors import QueryError, StoreError
 from indexing import Index, sync_library
 from indexing.care import compact
 from indexing.catalogue import TrackEntry
+from indexing.engines import ExactEngine, ShardVectors, Vectors
 from indexing.model import ModelRecord
 from indexing.shards import Shard
 
@@ -117,8 +118,11 @@ MODEL = {"name": "m", "fingerprint": "f", "clip_seconds": 1.0, "licence": ""}
 BARE = {"size": 0, "mtime_ns": 0, "artist": None, "album": None, "genre": None, "year": None, "bpm": None}
 
 
-def made_index(vectors_by_track, *, shard_tracks, dropped=(), copies=None, dim=2):
-    """An index in memory; each track is an array float32 [w, d], its id its position; copies: {id: id of original}."""
+def made_index(vectors_by_track, *, shard_tracks, dropped=(), copies=None, dim=2, engine=None):
+    """An index in memory; each track is an array float32 [w, d], its id its position; copies: {id: id of original}.
+
+    `engine` makes an engine of the vectors.
+    """
     shards, tracks = {}, {}
     for start in range(0, len(vectors_by_track), shard_tracks):
         members = vectors_by_track[start : start + shard_tracks]
@@ -144,7 +148,8 @@ def made_index(vectors_by_track, *, shard_tracks, dropped=(), copies=None, dim=2
         tracks[copy] = replace(tracks[original], id=copy, path=f"{copy}.wav")
     left = [tracks[number] for number in sorted(tracks) if number not in dropped]
     model = ModelRecord(dim=vectors_by_track[0].shape[1] if vectors_by_track else dim, **MODEL)
-    return Index(Path("/index"), model, shards=shards, tracks=left, roots={1: Path("/music")})
+    made = engine and engine(Vectors([ShardVectors(str(key), shard.vectors) for key, shard in shards.items()]))
+    return Index(Path("/index"), model, shards=shards, tracks=left, roots={1: Path("/music")}, engine=made)
 
 
 def unit_rows(generator, rows, dim):
@@ -275,3 +280,93 @@ def test_an_index_from_a_newer_version_is_refused(index):
 
     with pytest.raises(StoreError, match="index format 3; this mulan reads 2; upgrade mulan"):
         Index.open(index.path)
+
+
+def test_only_the_tracks_that_count_are_answered_and_ranked_in_the_whole_library():
+    tracks = [direction(angle)[np.newaxis] for angle in (0, 10, 20, 30)]
+    index = made_index(tracks, shard_tracks=2, copies={4: 1})
+
+    hits = index.search([1, 0], k=5, only=[4, 3, 99])
+
+    assert [(hit.track, hit.rank) for hit in hits] == [(4, 1), (3, 2)]
+    assert [hit.percentile for hit in hits] == [75.0, 25.0]  # of four recordings three, and one, score no higher
+    assert index.search([1, 0], k=5, only=[]) == index.search([1, 0], k=5, only=[99]) == []
+
+
+def test_near_duplicates_and_copies_become_one_hit_unless_their_lengths_differ():
+    # cosines with 0 degrees: 1; 0.9998 is a near-duplicate; 0.94 is not; 2,000 windows are no track of one
+    tracks = [*(direction(angle)[np.newaxis] for angle in (0, 1, 20)), np.tile(direction(0), (2000, 1))]
+    index = made_index(tracks, shard_tracks=2, copies={4: 0})
+
+    assert [hit.track for hit in index.search([1, 0], k=9)] == [0, 3, 4, 1, 2]
+    hits = index.search([1, 0], k=9, unique=True)
+    assert [(hit.track, hit.rank, hit.duplicates) for hit in hits] == [(0, 1, (4, 1)), (3, 2, ()), (2, 3, ())]
+    assert [hit.track for hit in index.search([1, 0], k=9, unique=True, only=[1, 4])] == [4]
+
+
+def test_enough_unique_tracks_are_found_behind_a_crowd_of_duplicates():
+    index = made_index([direction(0)[np.newaxis]] * 300 + [direction(40)[np.newaxis]], shard_tracks=100)
+
+    hits = index.search([1, 0], k=2, unique=True)
+
+    assert [hit.track for hit in hits] == [0, 300]
+    assert len(hits[0].duplicates) == 299
+
+
+class Other:
+    """The exact engine by another name, so that it is asked as one that is not exact."""
+
+    def __init__(self, vectors):
+        self.vectors, self._exact = vectors, ExactEngine(vectors)
+
+    def search(self, queries, *, count):
+        return self._exact.search(queries, count=count)
+
+
+@pytest.mark.parametrize("narrow", [0, 50_000])
+@pytest.mark.parametrize("scoring", ["max", "mean"])
+def test_an_engine_answers_as_the_exact_one_does_filtered_or_not(monkeypatch, narrow, scoring):
+    monkeypatch.setattr("indexing.finding.NARROW_ROWS", narrow)
+    generator = np.random.default_rng(5)
+    library = [unit_rows(generator, int(generator.integers(1, 9)), 16) for _ in range(80)]
+    query = unit_rows(generator, 1, 16)[0]
+    exact = made_index(library, shard_tracks=9, dropped={3}, copies={80: 5})
+    other = made_index(library, shard_tracks=9, dropped={3}, copies={80: 5}, engine=Other)
+
+    for only in (None, range(10, 30), [4], [5, 80]):
+        for unique in (False, True):
+            found = other.search(query, k=7, scoring=scoring, only=only, unique=unique)
+            assert found == exact.search(query, k=7, scoring=scoring, only=only, unique=unique)
+
+
+def test_what_a_score_counts_sums_to_it_with_every_scoring():
+    generator = np.random.default_rng(6)
+    library = [unit_rows(generator, 5, 16), unit_rows(generator, 2, 16)]
+    query = unit_rows(generator, 1, 16)[0]
+    index = made_index(library, shard_tracks=1)
+
+    for scoring in ("max", "mean", "top3"):
+        for hit in index.search(query, k=2, scoring=scoring):
+            assert index.counted(hit.track, query, scoring=scoring) @ query == pytest.approx(hit.score, abs=1e-6)
+
+
+def test_a_track_whose_windows_cancel_out_has_no_vector_and_no_duplicates():
+    opposite = np.stack([direction(0), direction(180)])
+    index = made_index([opposite, opposite.copy()], shard_tracks=1)
+
+    with pytest.raises(QueryError, match="track 1 has no vector of its own"):
+        index.vector(1)
+    assert len(index.search([1, 0], k=5, unique=True)) == 2
+
+
+def test_a_track_has_its_record_its_copies_and_one_vector():
+    index = made_index(
+        [np.stack([direction(0), direction(90)]), direction(5)[np.newaxis]], shard_tracks=1, copies={7: 0}
+    )
+
+    assert index.track(7).id == 7
+    assert index.track(6) is index.track(2**70) is index.track(-1) is None
+    assert index.copies(7) == [0, 7]
+    assert index.vector(7) == pytest.approx(direction(45), abs=1e-6)
+    with pytest.raises(KeyError):
+        index.vector(6)

@@ -1,0 +1,95 @@
+"""What an index of so many tracks takes: vectors, memory and disk by index type, GPUs and hours."""
+
+import math
+from dataclasses import dataclass, replace
+
+from indexing.embedding import SHARD_TRACKS
+from indexing.engines import ivf_settings
+
+HNSW_LINKS = 32
+"""Neighbours of a vector in each layer but the lowest of an HNSW graph, which has twice as many."""
+
+_FLOAT_BYTES, _SPAN_BYTES, _LINK_BYTES = 4, 16, 4
+_HNSW_BYTES = 12  # of a vector: the layers it is in, and where its links begin
+_GPUS = (1, 8, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What was measured: windows that a GPU embeds in a second, and that a core decodes."""
+
+    embedded_per_second: float
+    decoded_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSize:
+    """Bytes of an index type: in memory for quick searches, and on disk with the float32 vectors it ranks by."""
+
+    name: str
+    memory: int
+    disk: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """So many GPUs, the cores that keep them busy, and the hours they take for all tracks."""
+
+    gpus: int
+    cores: int
+    hours: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The needs of an index; its catalogue, with what the tags say, comes on top."""
+
+    tracks: int
+    vectors: int
+    dim: int
+    shards: int
+    sizes: tuple[IndexSize, ...]
+    fleets: tuple[Fleet, ...]
+
+
+def plan(tracks: int, *, windows_per_track: float, dim: int, rates: Rates) -> Plan:
+    """The needs of an index of so many tracks.
+
+    Args:
+        windows_per_track: on average; a song of four minutes has 24 of 10 s.
+        dim: width of a vector.
+        rates: of this machine, or of the one to be.
+
+    Raises:
+        ValueError: a number is not above zero.
+    """
+    given = (tracks, windows_per_track, dim, rates.embedded_per_second, rates.decoded_per_second)
+    if min(given) <= 0:
+        raise ValueError(f"tracks, windows, width and rates are {given}; each has to be above 0")
+    vectors = math.ceil(tracks * windows_per_track)
+    seconds = vectors / rates.embedded_per_second
+    cores = rates.embedded_per_second / rates.decoded_per_second
+    return Plan(
+        tracks=tracks,
+        vectors=vectors,
+        dim=dim,
+        shards=math.ceil(tracks / SHARD_TRACKS),
+        sizes=_sizes(vectors, dim),
+        fleets=tuple(Fleet(gpus=gpus, cores=math.ceil(gpus * cores), hours=seconds / gpus / 3600) for gpus in _GPUS),
+    )
+
+
+def _sizes(vectors: int, dim: int) -> tuple[IndexSize, ...]:
+    floats = vectors * dim * _FLOAT_BYTES
+    shards = floats + vectors * _SPAN_BYTES
+    wide = ivf_settings(vectors, dim)
+    eight, four = (replace(wide, bits=bits).memory_bytes(vectors, dim) for bits in (8, 4))
+    # Each layer has one in HNSW_LINKS vectors of the one below it.
+    links = HNSW_LINKS * _LINK_BYTES * (2 + 1 / (HNSW_LINKS - 1))
+    graph = floats + math.ceil(vectors * (links + _HNSW_BYTES))
+    return (
+        IndexSize(name="exact, float32", memory=floats, disk=shards),  # memory-mapped shards: there is no other file
+        IndexSize(name="IVF, 8 bits", memory=eight, disk=shards + eight),
+        IndexSize(name="IVF, 4 bits", memory=four, disk=shards + four),
+        IndexSize(name="HNSW, float32", memory=graph, disk=shards + graph),
+    )

@@ -1,0 +1,11 @@
+"""Milvus as an engine: the same client for Milvus Lite, a folder beside the index, and for a cluster.
+
+An entity is a row of the index: its number and its vector. Nothing else is there: what is music stays in the
+catalogue, and scores are computed anew from the index's own float32 vectors.
+"""
+
+from indexing.milvus.collection import INDEX_TYPES, IndexType, MilvusAddress
+from indexing.milvus.engine import MilvusEngine
+from indexing.milvus.move import MoveReport, move_to_milvus
+
+__all__ = ["INDEX_TYPES", "IndexType", "MilvusAddress", "MilvusEngine", "MoveReport", "move_to_milvus"]

@@ -1,0 +1,104 @@
+"""Duplicates: the same audio, and what sounds and lasts the same: `pytest tests/indexing/test_duplicates.py`."""
+
+import math
+import shutil
+
+import numpy as np
+import pytest
+
+from data.errors import StoreError
+from indexing import duplicates, sync_library
+from indexing.duplicates import are_similar_lengths, find_duplicates, label_near
+
+THRESHOLD = math.cos(math.radians(5.5))
+
+
+@pytest.fixture
+def find(tmp_path, toy_encoder, write_track):
+    """find({"a": [0, 0]}): the groups, as titles, of toy tracks of these angles, in their order."""
+
+    def run(tracks, *, threshold=THRESHOLD):
+        for number, (name, angles) in enumerate(tracks.items()):
+            write_track(tmp_path / "music" / f"{number}" / f"{name}.wav", *angles)
+        sync_library(toy_encoder, tmp_path / "music", tmp_path / "index")
+        groups = find_duplicates(tmp_path / "index", threshold=threshold)
+        return [[one.track.title for one in group] for group in groups]
+
+    return run
+
+
+def test_tracks_of_one_direction_and_length_are_a_group_and_others_are_left_out(find):
+    # means of the windows: 0°, 5°, 90°, and 2.5° of a length that is none of theirs
+    tracks = {"a": [0, 0], "b": [10, 0], "c": [90, 90], "d": [0, 5, 0, 5, 0]}
+    assert find(tracks) == [["a", "b"]]
+
+
+def test_the_length_decides_where_the_music_is_the_same(find):
+    assert find({"two": [0] * 2, "four": [0] * 4, "nine": [0] * 9}) == [["two", "four"]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [(10, 12, True), (10, 12.1, False), (594, 600, True), (593.9, 600, False), (600, 594, True)],
+)
+def test_lengths_are_similar_within_two_seconds_or_a_hundredth(one, other, alike):
+    assert are_similar_lengths(one, other) == alike
+    near = label_near(np.ones((2, 1), np.float32), np.array([one, other], np.float64), threshold=0.9)
+    assert (near[0] == near[1]) == alike
+
+
+def test_a_group_is_what_hangs_together_and_says_how_far_its_tracks_are_from_the_first(
+    tmp_path, toy_encoder, write_track
+):
+    for name, angle in (("a", 0), ("b", 5), ("c", 10), ("far", 60)):
+        write_track(tmp_path / "music" / f"{name}.wav", angle)
+    sync_library(toy_encoder, tmp_path / "music", tmp_path / "index")
+
+    (group,) = find_duplicates(tmp_path / "index", threshold=THRESHOLD)
+
+    assert [one.track.title for one in group] == ["a", "b", "c"]
+    expected = [math.cos(math.radians(angle)) for angle in (0, 5, 10)]
+    assert [one.cosine for one in group] == pytest.approx(expected, abs=1e-6)  # float32 products of two terms
+    assert group[2].cosine < THRESHOLD
+    assert not any(one.is_same_audio for one in group[1:])
+
+
+def test_the_same_audio_is_found_whatever_the_threshold(tmp_path, toy_encoder, write_track):
+    original = write_track(tmp_path / "music" / "a.wav", 0, 90)
+    shutil.copy(original, tmp_path / "music" / "copy.wav")
+    write_track(tmp_path / "music" / "near.wav", 1, 90)
+    sync_library(toy_encoder, tmp_path / "music", tmp_path / "index")
+
+    (group,) = find_duplicates(tmp_path / "index", threshold=2.0)
+    assert [(one.path.name, one.is_same_audio) for one in group] == [("a.wav", True), ("copy.wav", True)]
+
+    (group,) = find_duplicates(tmp_path / "index", threshold=THRESHOLD)
+    # copies are taken in last, and so have the highest ids
+    assert [(one.track.title, one.is_same_audio) for one in group] == [("a", True), ("near", False), ("copy", True)]
+
+
+def test_an_index_without_duplicates_or_without_tracks_has_no_groups(find, tmp_path):
+    assert find({"a": [0], "b": [40]}) == []
+    shutil.rmtree(tmp_path / "index")
+    with pytest.raises(StoreError, match="no index here"):
+        find_duplicates(tmp_path / "index", threshold=0.9)
+
+
+def test_blocks_of_any_size_find_what_comparing_every_pair_finds(monkeypatch):
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((300, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    seconds = generator.uniform(100, 160, 300)
+    expected = np.arange(300)
+    for left in range(300):
+        for right in range(left):
+            if vectors[left] @ vectors[right] >= 0.7 and are_similar_lengths(seconds[left], seconds[right]):
+                expected[expected == expected[left]] = expected[right]
+    groups = {frozenset(np.flatnonzero(expected == label)) for label in expected}
+    assert 100 < len(groups) < 290  # there is something to find, and something to leave
+
+    for rows, columns in ((1024, 8192), (7, 5), (1, 300)):
+        monkeypatch.setattr(duplicates, "_ROWS", rows)
+        monkeypatch.setattr(duplicates, "_COLUMNS", columns)
+        labels = label_near(vectors, seconds, threshold=0.7)
+        assert {frozenset(np.flatnonzero(labels == label)) for label in labels} == groups
