@@ -13,7 +13,9 @@ answered with a status from 400 to 499 and {"error": "one line"}, `column` besid
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -137,9 +139,11 @@ class Tags(BaseModel):
 
 
 class Health(BaseModel):
-    """That the server answers."""
+    """That the server answers, how many tracks from, and when it loaded them."""
 
     status: str
+    tracks: int
+    loaded: datetime
 
 
 def create_api(service: SearchService) -> FastAPI:
@@ -174,8 +178,8 @@ def _add_search(api: FastAPI, service: SearchService) -> None:
     @api.get("/similar/{track}")
     def similar(track: TrackId, k: K = 10, scoring: Scoring = "max", unique: bool = False) -> Answer:
         """The tracks nearest to one of the index, best first."""
-        _require_track(service, track)
-        hits = service.similar(track, k=k, scoring=scoring, unique=unique)
+        with _known(track):
+            hits = service.similar(track, k=k, scoring=scoring, unique=unique)
         return Answer(query=f"track:{track}", hits=[_hit(hit) for hit in hits])
 
     @api.post("/tag")
@@ -191,8 +195,8 @@ def _add_search(api: FastAPI, service: SearchService) -> None:
         if (file is None) == (track is None):
             raise HTTPException(422, "give file or track, one of them")
         if track is not None:
-            _require_track(service, track)
-            scores = service.tag_track(track, wanted)
+            with _known(track):
+                scores = service.tag_track(track, wanted)
         else:
             assert file is not None
             scores = _tag_upload(service, file, wanted)
@@ -214,14 +218,17 @@ def _add_tracks(api: FastAPI, service: SearchService) -> None:
     @api.get("/tracks/{track}")
     def one_track(track: TrackId) -> TrackOut:
         """What the index knows of a track."""
-        return _track(_require_track(service, track))
+        found = service.track(track)
+        if found is None:
+            raise _no_track(track)
+        return _track(found)
 
 
 def _add_state(api: FastAPI, service: SearchService, counters: Counters) -> None:
     @api.get("/health")
     def health() -> Health:
-        """That the server answers; asks for no token."""
-        return Health(status="ok")
+        """That the server answers, and from what; asks for no token."""
+        return Health(status="ok", tracks=len(service.index.tracks), loaded=service.loaded)
 
     @api.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> PlainTextResponse:
@@ -230,11 +237,17 @@ def _add_state(api: FastAPI, service: SearchService, counters: Counters) -> None
         return PlainTextResponse(counters.text(gauges), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _require_track(service: SearchService, track_id: int) -> TrackRecord:
-    track = service.track(track_id)
-    if track is None:
-        raise HTTPException(404, f"track {track_id} is not in this index")
-    return track
+@contextmanager
+def _known(track: int) -> Iterator[None]:
+    """What the service says of an id without a track; not asked before, because a sync may drop it meanwhile."""
+    try:
+        yield
+    except KeyError as error:
+        raise _no_track(track) from error
+
+
+def _no_track(track: int) -> HTTPException:
+    return HTTPException(404, f"track {track} is not in this index")
 
 
 def _tag_upload(service: SearchService, file: UploadFile, tags: Sequence[str]) -> list[TagScore]:

@@ -77,3 +77,25 @@ def bench_search(
             on_note=console.note,
         )
     print_search_comparison(comparison)
+
+
+@app.command("library")
+def bench_library(
+    tracks: Annotated[int, typer.Option(min=1000, help="Files to make.")] = 100_000,
+    windows: Annotated[int, typer.Option(min=1, help="Vectors of each: 48 of 5 s are a song of 4 minutes.")] = 48,
+    dim: Annotated[int, typer.Option(min=2, help="Their width.")] = 256,
+) -> None:
+    """Sync and search a made library, once a tenth of it and once all: time, memory, disk, and how each grows.
+
+    At 100,000 tracks it takes 7 GB of disk where temporary files lie.
+
+    Example: mulan bench library
+    """
+    from app.library_figures import print_library_figures
+    from indexing.bench_library import measure_library
+
+    found = []
+    for size in (tracks // 10, tracks):
+        with tempfile.TemporaryDirectory(prefix="mulan-bench-") as folder:
+            found.append(measure_library(Path(folder), tracks=size, windows=windows, dim=dim, on_note=console.note))
+    print_library_figures(*found)

@@ -4,20 +4,28 @@ Exit codes: 0 success, 1 an error a user can meet (one line), 2 wrong usage, 130
 Heavy packages are imported inside the verbs, so that `mulan --help` is instant.
 """
 
-import json
 import shlex
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app import bench, console, corpus, evaluation, indexing
+from app import bench, console, corpus, evaluation, index_engines, indexing, library_commands, tag_commands
 from app.doctor import doctor
+from app.opening import (
+    COLLECTION,
+    CollectionOption,
+    EngineName,
+    EngineOption,
+    OptionalIndex,
+    UriOption,
+    milvus_address,
+    open_service,
+)
 from app.options import (
     COMMAND,
     DEFAULT_MODEL,
@@ -26,19 +34,14 @@ from app.options import (
     Model,
     Precision,
     PrecisionOption,
+    Scoring,
+    ScoringOption,
+    UniqueOption,
     check_writable,
     load_model,
 )
 from app.training import train
 from data.errors import MulanError, QueryError
-
-
-class Scoring(StrEnum):
-    """What a track is ranked by: its best window, the mean of all, or of the three best."""
-
-    MAX = "max"
-    MEAN = "mean"
-    TOP3 = "top3"
 
 
 class Layout(StrEnum):
@@ -48,9 +51,6 @@ class Layout(StrEnum):
     PUBLISHED = "published"
 
 
-IndexOption = Annotated[Path | None, typer.Option("--index", help="Index folder; without it, the demo library.")]
-UniqueOption = Annotated[bool, typer.Option("--unique", help="Leave out near-duplicates of better tracks.")]
-
 app = typer.Typer(
     help="Search music with words.",
     no_args_is_help=True,
@@ -58,6 +58,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+indexing.app.add_typer(index_engines.app)
+indexing.app.command("export")(library_commands.export)
 for name, group in (("index", indexing.app), ("data", corpus.app), ("eval", evaluation.app), ("bench", bench.app)):
     app.add_typer(group, name=name)
 
@@ -123,17 +125,18 @@ def convert(
 @app.command()
 def search(
     query: Annotated[str | None, typer.Argument(help="What the music should be like: words, or a query.")] = None,
-    index: IndexOption = None,
+    index: OptionalIndex = None,
     like: Annotated[Path | None, typer.Option(help="An audio file to find similar music to.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of tracks.")] = 10,
-    score: Annotated[Scoring, typer.Option(help="A track's score: of its best window, of all, of its best three.")] = (
-        Scoring.MAX
-    ),
+    score: ScoringOption = Scoring.MAX,
     unique: UniqueOption = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what each term of the query adds to a score.")
     ] = False,
     as_json: JsonOption = False,
+    engine: EngineOption = EngineName.FAISS,
+    uri: UriOption = None,
+    collection: CollectionOption = COLLECTION,
     model: Annotated[str | None, typer.Option(help="Another model than the index remembers.")] = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.AUTO,
@@ -156,69 +159,19 @@ def search(
         raise typer.BadParameter("the QUERY is blank; say what the music should be like")
     if query is not None:
         parse_query(query)  # what is no query is said before a model is loaded
-    service = _service(index, device, precision, model)
-    if query is not None:
-        hits = service.search(query, k=k, scoring=score.value, unique=unique, explain=explain, may_read_files=True)
-    else:
-        hits = service.search_file(like, k=k, scoring=score.value, unique=unique)
-    _print_hits(hits, as_json=as_json)
-
-
-@app.command()
-def similar(
-    track: Annotated[str, typer.Argument(help="A track of the index: its id, or its file.")],
-    index: IndexOption = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Number of tracks.")] = 10,
-    score: Annotated[Scoring, typer.Option(help="A track's score: of its best window, of all, of its best three.")] = (
-        Scoring.MAX
-    ),
-    unique: UniqueOption = False,
-    as_json: JsonOption = False,
-    model: Annotated[str | None, typer.Option(help="Another model than the index remembers.")] = None,
-    device: Device = "auto",
-    precision: PrecisionOption = Precision.AUTO,
-) -> None:
-    """Find the tracks nearest to one of the index; nothing is embedded.
-
-    Example: mulan similar 12 --index ~/music.index
-    """
-    service = _service(index, device, precision, model)
-    path = Path(track).absolute()
-    found = service.track(track) or next((one for one in service.index.tracks if one.path.absolute() == path), None)
-    if found is None:
-        raise MulanError(f"{track}: no id and no file of a track in {service.index.path}")
-    _print_hits(service.similar(found.id, k=k, scoring=score.value, unique=unique), as_json=as_json)
-
-
-@app.command()
-def tag(
-    file: Annotated[Path, typer.Argument(help="An audio file.")],
-    tags: Annotated[str | None, typer.Option(help="Comma-separated tags to choose from.")] = None,
-    model: Model = DEFAULT_MODEL,
-    as_json: JsonOption = False,
-    device: Device = "auto",
-    precision: PrecisionOption = Precision.AUTO,
-) -> None:
-    """Score how well each tag describes a file, without training for the tags.
-
-    Example: mulan tag song.mp3 --tags "piano, guitar, drums"
-    """
-    from app.service import DEFAULT_TAGS, split_tags, tag_file
-
-    chosen = split_tags(tags) if tags is not None else DEFAULT_TAGS
-    if not chosen:
-        raise typer.BadParameter("--tags names no tag; separate them by commas")
-    scores = tag_file(load_model(model, device, precision), file, chosen)
-    if as_json:
-        for score in scores:
-            print(json.dumps(asdict(score)))
-    else:
-        console.print_tags(scores)
+    milvus = milvus_address(engine, uri, collection)
+    with open_service(index, milvus, model=model, device=device, precision=precision) as service:
+        if query is not None:
+            hits = service.search(query, k=k, scoring=score.value, unique=unique, explain=explain, may_read_files=True)
+        else:
+            assert like is not None
+            hits = service.search_file(like, k=k, scoring=score.value, unique=unique)
+    console.show_hits(hits, as_json=as_json)
 
 
 @app.command()
 def serve(
-    index: IndexOption = None,
+    index: OptionalIndex = None,
     host: Annotated[str, typer.Option(help="Address to listen on; others than this machine need a token.")] = (
         "127.0.0.1"
     ),
@@ -226,6 +179,9 @@ def serve(
     token: Annotated[
         Path | None, typer.Option(help="File with the token to ask for; else $MULAN_TOKEN; else one is made if needed.")
     ] = None,
+    engine: EngineOption = EngineName.FAISS,
+    uri: UriOption = None,
+    collection: CollectionOption = COLLECTION,
     device: Device = "auto",
     precision: PrecisionOption = Precision.AUTO,
     model: Annotated[str | None, typer.Option(help="Another model than the index remembers.")] = None,
@@ -237,12 +193,21 @@ def serve(
     from app.access import read_token
     from app.server import serve as serve_page
 
-    secret = read_token(token)
-    serve_page(_service(index, device, precision, model), host=host, port=port, token=secret)
+    secret, milvus = read_token(token), milvus_address(engine, uri, collection)
+    with open_service(index, milvus, model=model, device=device, precision=precision) as service:
+        serve_page(service, host=host, port=port, token=secret)
 
 
-app.command()(train)
-app.command()(doctor)
+for command in (
+    library_commands.similar,
+    library_commands.duplicates,
+    library_commands.playlist,
+    tag_commands.tag,
+    tag_commands.untag,
+    train,
+    doctor,
+):
+    app.command()(command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -269,27 +234,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.note(f"mulan: {message}")
         return error.exit_code
     return code if isinstance(code, int) else 0
-
-
-def _print_hits(hits: Sequence[Any], *, as_json: bool) -> None:
-    if as_json:
-        for hit in hits:
-            print(json.dumps({**asdict(hit), "path": str(hit.path)}))
-    else:
-        console.print_hits(hits)
-
-
-def _service(index: Path | None, device: str, precision: Precision, model: str | None) -> Any:
-    from app.demo import open_demo
-    from app.service import SearchService
-    from indexing import Index
-
-    if index is None:
-        encoder = load_model(model or DEFAULT_MODEL, device, precision)
-        return SearchService(encoder, open_demo(encoder))
-    opened = Index.open(index)
-    encoder = load_model(model or opened.model.name, device, precision)
-    return SearchService(encoder, opened)
 
 
 def _save_vectors(out: Path, paths: list[str], vectors: list[Any]) -> None:

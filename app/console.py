@@ -1,9 +1,11 @@
 """How the command line talks: tables of results on stdout, notes and progress on stderr."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -59,21 +61,36 @@ def summarise_skipped(skipped: int, total: int) -> None:
 @contextmanager
 def progress(verb: str, *, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr with count, rate and time left; where stderr is no terminal, a line every minute."""
-    with _bar(TimeRemainingColumn()) as bar:
-        task = bar.add_task(verb, total=total, rate="")
-        started = time.monotonic()
-        next_line = SECONDS_PER_LINE
+    with count_progress(verb) as show:
+        done = 0
 
         def advance(steps: int) -> None:
-            nonlocal next_line
-            bar.advance(task, steps)
-            done, elapsed = bar.tasks[0].completed, max(time.monotonic() - started, 1e-9)
-            bar.update(task, rate=f"{done / elapsed:.1f}/s")
+            nonlocal done
+            done += steps
+            show(done, total)
+
+        advance(0)
+        yield advance
+
+
+@contextmanager
+def count_progress(verb: str) -> Iterator[Callable[[int, int], None]]:
+    """The same for who says how much is done, and of how much; what the first call says was done before."""
+    with _bar(TimeRemainingColumn()) as bar:
+        task, before, started, next_line = TaskID(0), 0, 0.0, SECONDS_PER_LINE
+
+        def show(done: int, total: int) -> None:
+            nonlocal task, before, started, next_line
+            if not bar.tasks:
+                task, before, started = bar.add_task(verb, total=total, rate=""), done, time.monotonic()
+            elapsed = max(time.monotonic() - started, 1e-9)
+            rate = f"{(done - before) / elapsed:.1f}/s"
+            bar.update(task, completed=done, total=total, rate=rate)
             if bar.disable and elapsed >= next_line:
-                note(f"{verb}: {done:,.0f} of {total:,}, {done / elapsed:.1f}/s")
+                note(f"{verb}: {done:,} of {total:,}, {rate}")
                 next_line = elapsed + SECONDS_PER_LINE
 
-        yield advance
+        yield show
 
 
 @contextmanager
@@ -200,6 +217,15 @@ def print_students(summary: Sequence[tuple[str, Mapping[str, tuple[float, float]
     for teacher, measures in summary:
         table.add_row(Text(teacher), *(f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in measures.values()))
     results.print(table)
+
+
+def show_hits(hits: Sequence[Any], *, as_json: bool) -> None:
+    """Search results for people or, a line each, for programs."""
+    if not as_json:
+        print_hits(hits)
+        return
+    for hit in hits:
+        print(json.dumps({**asdict(hit), "path": str(hit.path)}))
 
 
 def print_hits(hits: Sequence[Any]) -> None:

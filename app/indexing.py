@@ -3,10 +3,12 @@
 import json
 import math
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from app import console
 from app.options import DEFAULT_MODEL, Device, JsonOption, Precision, PrecisionOption, load_model
@@ -15,6 +17,9 @@ from data.errors import MulanError
 IndexFolder = Annotated[Path, typer.Option("--index", help="The index folder.")]
 Patterns = Annotated[list[str] | None, typer.Option(help="As in .gitignore, from the library's root; may be repeated.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Go on, and sync whenever the library changes; Ctrl+C ends it.")]
+Cluster = Annotated[
+    str | None, typer.Option(help="Embed on a Ray: its address, auto, or local to start one (extra: cluster).")
+]
 DropMissing = Annotated[
     bool, typer.Option("--drop-missing", help="Drop tracks also where their disk or folder cannot be looked at.")
 ]
@@ -32,6 +37,7 @@ def sync(
     max_seconds: Annotated[float, typer.Option(min=0, help="Leave out longer files.", show_default=False)] = math.inf,
     drop_missing: DropMissing = False,
     watch: Watch = False,
+    cluster: Cluster = None,
     model: Annotated[str | None, typer.Option(help="For a new index; an old one remembers its own.")] = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.AUTO,
@@ -48,7 +54,8 @@ def sync(
         raise typer.BadParameter(f"--min-seconds {min_seconds:g} is above --max-seconds {max_seconds:g}")
     if watch and drop_missing:
         raise typer.BadParameter("--drop-missing with --watch would drop tracks whenever a disk is unplugged")
-    encoder = load_model(model or _model_of(index), device, precision)
+    load = load_model if cluster is None else partial(_load_on_cluster, address=cluster)
+    encoder = load(model or _model_of(index), device, precision)
     selection = Selection(
         include=include or (), exclude=exclude or (), min_seconds=min_seconds, max_seconds=max_seconds
     )
@@ -59,10 +66,42 @@ def sync(
     for remarks in (report.unseen, report.passed_over, report.skipped, report.quarantined):
         console.skipping_some([(library / path, reason) for path, reason in remarks])
     console.summarise_sync(report, index)
+    _refresh_engine(index)
     if watch:
         _watch(encoder, library, index, selection)
     elif not report.tracks:
         raise MulanError(f"{index} holds no tracks of {library}: none of its files could be taken in")
+
+
+@app.command("migrate")
+def migrate(
+    index: IndexFolder,
+    model: Annotated[str, typer.Option(help="The model that is to take the place of the old one.")],
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Drop the tracks whose files cannot be read now.")
+    ] = False,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Embed an index anew with another model; until that is done, it is searched with the old one.
+
+    Tracks keep their ids and tags. Run it again after an interruption: it goes on where it was.
+
+    Example: mulan index migrate --index ~/music.index --model mulan-mini
+    """
+    from indexing.migrate import migrate_index
+
+    encoder = load_model(model, device, precision)
+    with console.sync_progress() as on_progress:
+        report = migrate_index(encoder, index, drop_missing=drop_missing, on_progress=on_progress)
+    if report is None:
+        console.note(f"{index}: made with {encoder.name} already; nothing to do")
+        return
+    console.skipping_some([(one.path, one.reason) for one in (*report.dropped, *report.quarantined)])
+    left_out = f"{len(report.quarantined):,} quarantined, {len(report.dropped):,} dropped"
+    done = f"{report.embedded:,} recordings embedded, {left_out}, in {report.elapsed:.1f} s"
+    console.note(f"{index}: {report.tracks:,} tracks, now of {report.model.name} ({done})")
+    _refresh_engine(index)
 
 
 @app.command("info")
@@ -78,6 +117,10 @@ def info(index: IndexFolder, as_json: JsonOption = False) -> None:
         print(json.dumps(asdict(found), default=str))
     else:
         console.print_index_info(found)
+        if begun := found.migration:
+            done = f"{begun.embedded:,} of {begun.recordings:,} recordings embedded"
+            remedy = f"go on: mulan index migrate --index {index} --model {begun.model.name}"
+            console.results.print(Text(f"migration  to {begun.model.name}, {done}; {remedy}"))
 
 
 @app.command("verify")
@@ -111,6 +154,25 @@ def repair(index: IndexFolder) -> None:
     console.note(f"{index}: {len(report.findings)} put right; {again}")
 
 
+@app.command("forget")
+def forget(
+    library: Annotated[Path, typer.Argument(help="The music folder, which need not be there any more.")],
+    index: IndexFolder,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget a library: its tracks are found no more; its files are left alone, other libraries are as they were.
+
+    Example: mulan index forget ~/Music --index ~/music.index
+    """
+    from indexing.care import forget_library, library_tracks
+
+    if not yes:
+        tracks = library_tracks(index, library)
+        typer.confirm(f"{index}: forget {library} and its {tracks:,} tracks?", abort=True, err=True)
+    dropped = forget_library(index, library)
+    console.note(f"{index}: {dropped:,} tracks of {library} forgotten; mulan index compact --index {index} frees disk")
+
+
 @app.command("compact")
 def compact(index: IndexFolder) -> None:
     """Remove the vectors of dropped tracks from disk, and join small shards.
@@ -124,6 +186,23 @@ def compact(index: IndexFolder) -> None:
     console.note(f"{index}: {report.shards_before:,} shards are {report.shards:,} now, {freed:,.1f} MB less on disk")
 
 
+def _load_on_cluster(model: str, device: str, precision: Precision, *, address: str) -> Any:
+    """What `load_model` does, on every worker of a Ray."""
+    from app.service import is_non_commercial
+    from indexing.cluster import ClusterEncoder
+    from mulan import load_encoder
+    from mulan.baselines.folder import absolute
+
+    kind, _, place = model.partition(":")
+    name = f"{kind}:{absolute(place)}" if place else model  # workers run in other folders
+    console.note(f"loading {model} on the workers of the Ray at {address}")
+    encoder = ClusterEncoder(partial(load_encoder, name, device=device, precision=precision.value), address=address)
+    console.note(f"{model} on {encoder.workers} x {encoder.device} in {encoder.precision}")
+    if is_non_commercial(encoder.licence):
+        console.note(f"the licence of {model} is {encoder.licence}: no commercial use")
+    return encoder
+
+
 def _model_of(index: Path) -> str:
     """The model that an index remembers; for a new one the default."""
     from indexing.catalogue import CATALOGUE, Catalogue
@@ -132,6 +211,16 @@ def _model_of(index: Path) -> str:
         return DEFAULT_MODEL
     with Catalogue.open(index) as catalogue:
         return catalogue.model.name
+
+
+def _refresh_engine(index: Path) -> None:
+    """Build the engine where exact search would be slow; until that is done, searches are right, only slower."""
+    from indexing.upkeep import refresh_engine
+
+    with console.count_progress("building the engine") as on_progress:
+        built = refresh_engine(index, on_progress=on_progress)
+    if built is not None:
+        console.note(f"{index}: engine built, {built.nlist:,} lists; mulan index tune --index {index} measures it")
 
 
 def _watch(encoder: Any, library: Path, index: Path, selection: Any) -> None:
@@ -143,3 +232,4 @@ def _watch(encoder: Any, library: Path, index: Path, selection: Any) -> None:
             console.note(f"mulan: {outcome}")
         else:
             console.note_changes(outcome)
+            _refresh_engine(index)

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,21 +12,29 @@ from rich.text import Text
 
 from app import console
 from app.indexing import IndexFolder
+from app.opening import (
+    COLLECTION,
+    CollectionOption,
+    EngineName,
+    EngineOption,
+    OptionalIndex,
+    UriOption,
+    milvus_address,
+    open_index,
+    open_service,
+)
 from app.options import (
-    DEFAULT_MODEL,
     Device,
     JsonOption,
     Precision,
     PrecisionOption,
+    Scoring,
+    ScoringOption,
+    UniqueOption,
     check_writable,
-    load_model,
 )
 from data.errors import MulanError
 
-# Measured with mulan-mini, before lengths are compared. Of 88 real recordings, cut to 60 s, 82 are as near to their
-# MP3s, 2 to themselves at half the level; and 2 of 3,828 pairs, of which one was the same piece in two packages. Of 54
-# composed clips of 15 s it is 52, 9, and 7 of 1,431 pairs.
-SAME_RECORDING = 0.995
 _MOST_HITS = 3000  # the order of a playlist takes time that grows with its square
 
 
@@ -47,8 +54,13 @@ class Level(StrEnum):
 
 def similar(
     track: Annotated[str, typer.Argument(help="A track of the index: its id, or the path of its file.")],
-    index: IndexFolder,
+    index: OptionalIndex = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of tracks.")] = 10,
+    score: ScoringOption = Scoring.MAX,
+    unique: UniqueOption = False,
+    engine: EngineOption = EngineName.FAISS,
+    uri: UriOption = None,
+    collection: CollectionOption = COLLECTION,
     as_json: JsonOption = False,
 ) -> None:
     """Find the tracks most like one of the index, and the best moment of each; no model is needed.
@@ -57,22 +69,19 @@ def similar(
 
     Example: mulan similar ~/Music/song.flac --index ~/music.index
     """
-    from indexing import Index
-    from indexing.tracks import read_holdings
+    from app.service import similar_tracks
 
-    holdings = read_holdings(index)
-    place = _place(holdings, track, index)
-    copies = {one.id for one in holdings.tracks if one.content == holdings.tracks[place].content}
-    found = Index.open(index).search(_vector(holdings, place), k=k + len(copies))
-    others = [hit for hit in found if hit.track not in copies][:k]
-    _print_hits([replace(hit, rank=rank) for rank, hit in enumerate(others, 1)], as_json)
+    with open_index(index, milvus_address(engine, uri, collection)) as opened:
+        found = similar_tracks(opened, _track(opened, track), k=k, scoring=score.value, unique=unique)
+    console.show_hits(found, as_json=as_json)
 
 
 def duplicates(
     index: IndexFolder,
-    threshold: Annotated[float, typer.Option(min=0, help="Cosine from which tracks are near-duplicates.")] = (
-        SAME_RECORDING
-    ),
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, help="Cosine from which tracks are near-duplicates.", show_default="0.995"),
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Only files with the same audio, whose tags may differ.")] = (
         False
     ),
@@ -81,14 +90,16 @@ def duplicates(
     """List tracks that the index holds more than once; nothing is deleted.
 
     Files with the same audio, whatever their tags, and near-duplicates: lengths within 2 s or 1 %, and vectors at
-    least as near as the threshold, which finds other encodings of a recording, but hardly another loudness or
-    master. Listen before you delete: short pieces in one style can be as near.
+    least as near as the threshold. The default finds other encodings of a recording; another loudness, cut
+    or master may need a lower threshold. Listen before you delete: short pieces in one style can be as near.
 
     Example: mulan duplicates --index ~/music.index
     """
     from indexing.duplicates import find_duplicates
+    from indexing.same_recording import SAME_RECORDING
 
-    groups = find_duplicates(index, threshold=math.inf if exact else threshold)
+    least = SAME_RECORDING if threshold is None else threshold
+    groups = find_duplicates(index, threshold=math.inf if exact else least)
     for number, group in enumerate(groups, 1):
         if as_json:
             print(json.dumps([_duplicate_row(one) for one in group]))
@@ -102,11 +113,14 @@ def playlist(
     query: Annotated[str, typer.Argument(help="What the music should be like, as for search.")],
     out: Annotated[Path, typer.Option(help="The file to write: .m3u8, .jspf or .csv.")],
     minutes: Annotated[float, typer.Option(min=1, max=1440, help="How long it is to be.")] = 60.0,
-    index: Annotated[Path | None, typer.Option(help="Index folder; without it, the demo library.")] = None,
+    index: OptionalIndex = None,
     paths: Annotated[PathStyle, typer.Option(help="How the tracks are named.")] = PathStyle.ABSOLUTE,
     maps: Annotated[
         list[str] | None, typer.Option("--map", help="FOLDER=PREFIX: paths as another machine has them; may repeat.")
     ] = None,
+    engine: EngineOption = EngineName.FAISS,
+    uri: UriOption = None,
+    collection: CollectionOption = COLLECTION,
     model: Annotated[str | None, typer.Option(help="Another model than the index remembers.")] = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.AUTO,
@@ -126,9 +140,10 @@ def playlist(
     naming = _naming(out, paths, maps or [])
     check_suffix(out)
     check_writable(out)
-    service = open_service(index, device, precision, model)
-    holdings = read_holdings(service.index.path)
-    hits = _ranked(service, query, k=_enough(holdings, minutes))
+    milvus = milvus_address(engine, uri, collection)
+    with open_service(index, milvus, model=model, device=device, precision=precision) as service:
+        holdings = read_holdings(service.index.path)
+        hits = service.search(query, k=_enough(holdings, minutes), may_read_files=True)
     nameable = _nameable(out, hits, naming)
     tracks = make_playlist(holdings, [hit.track for hit in nameable], minutes=minutes)
     if not tracks:
@@ -157,55 +172,14 @@ def export(
     console.note(f"{out}: {rows:,} rows")
 
 
-def open_service(index: Path | None, device: str, precision: Precision, model: str | None) -> Any:
-    """A search service over an index, or over the demo library."""
-    from app.demo import open_demo
-    from app.service import SearchService
-    from indexing import Index
-
-    if index is None:
-        encoder = load_model(model or DEFAULT_MODEL, device, precision)
-        return SearchService(encoder, open_demo(encoder))
-    opened = Index.open(index)
-    return SearchService(load_model(model or opened.model.name, device, precision), opened)
-
-
-def _ranked(service: Any, query: str, *, k: int) -> Sequence[Any]:
-    """Hits of a query, best first: the one place where a playlist asks."""
-    hits: Sequence[Any] = service.search(query, k=k, may_read_files=True)
-    return hits
-
-
-def _place(holdings: Any, track: str, index: Path) -> int:
-    """Where in the holdings a track is that is named by its id or its path."""
+def _track(index: Any, track: str) -> int:
+    """The id of the track that is named by its id or its path."""
     path = Path(track).expanduser().absolute()
-    places = [
-        place
-        for place, one in enumerate(holdings.tracks)
-        if (str(one.id) == track if track.isdecimal() else holdings.path(one) in (path, path.resolve()))
-    ]
-    if not places:
-        remedy = f"sync it, or look for what is like a file: mulan search --like FILE --index {index}"
-        raise MulanError(f"{plain(track)}: not a track of {index}; {remedy}")
-    return places[0]
-
-
-def _vector(holdings: Any, place: int) -> Any:
-    """float32 [d], unit length."""
-    from data.clips import pool_windows
-
-    try:
-        return pool_windows(holdings.windows(holdings.tracks[place]).vectors)
-    except ValueError as error:
-        raise MulanError(f"{plain(str(holdings.path(holdings.tracks[place])))}: {error}; nothing is like it") from error
-
-
-def _print_hits(hits: Sequence[Any], as_json: bool) -> None:
-    if as_json:
-        for hit in hits:
-            print(json.dumps({**asdict(hit), "path": str(hit.path)}))
-    else:
-        console.print_hits(hits)
+    for one in index.tracks:
+        if str(one.id) == track if track.isdecimal() else one.path in (path, path.resolve()):
+            return int(one.id)
+    remedy = f"sync it, or look for what is like a file: mulan search --like FILE --index {index.path}"
+    raise MulanError(f"{plain(track)}: not a track of {index.path}; {remedy}")
 
 
 def _duplicate_row(one: Any) -> dict[str, Any]:
@@ -231,7 +205,7 @@ def _naming(out: Path, paths: PathStyle, maps: Sequence[str]) -> Any:
         return absolute_paths if paths is PathStyle.ABSOLUTE else relative_paths(out.absolute().parent)
     if paths is PathStyle.RELATIVE:
         raise typer.BadParameter("--map and --paths relative exclude each other")
-    prefixes = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in maps)
+    prefixes = dict(pair.partition("=")[::2] for pair in maps)
     if unfit := [old for old, new in prefixes.items() if not old or not new]:
         raise typer.BadParameter(f"--map {unfit[0]}: must be FOLDER=PREFIX, as in '/mnt/music=Z:\\Music'")
     return mapped_paths(prefixes)

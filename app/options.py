@@ -24,10 +24,20 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class Scoring(StrEnum):
+    """What a track is ranked by: its best window, the mean of all, or of the three best."""
+
+    MAX = "max"
+    MEAN = "mean"
+    TOP3 = "top3"
+
+
 Model = Annotated[str, typer.Option(help="mulan-mini, local:DIR or hub:ORG/REPO; to compare with, clap:… and others.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Of the audio backbone; auto picks the fastest safe one.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+ScoringOption = Annotated[Scoring, typer.Option(help="A track's score: of its best window, of all, of its best three.")]
+UniqueOption = Annotated[bool, typer.Option("--unique", help="Leave out near-duplicates of better tracks.")]
 
 
 def load_model(model: str, device: str, precision: Precision, *, bulk: bool = False) -> Any:

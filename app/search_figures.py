@@ -51,21 +51,22 @@ def _print_promises(comparison: Any) -> None:
         results.print(f"{'kept' if is_kept else 'NOT KEPT':<9} {promise}", style="bold")
 
 
-def print_tuning(curve: Any) -> None:
-    """A row for each number of probes and candidates, best of all the exact engine, and what to choose."""
+def print_tuning(curve: Any, recall: float) -> None:
+    """A row for each number of probes and candidates, then the exact engine, and what is quickest with a recall."""
+    best = curve.cheapest(recall)
     table = table_of("", "probes", "candidates", f"recall@{curve.count}", "p50 ms", "p95 ms")
     for point in curve.points:
         numbers = (f"{point.nprobe:,}", f"{point.candidates_per_row * curve.count:,}")
-        table.add_row("now" if point.is_current else "", *numbers, *_timing(point.timing))
+        marks = [mark for mark, is_so in (("now", point.is_current), ("best", point is best)) if is_so]
+        table.add_row(", ".join(marks), *numbers, *_timing(point.timing))
     table.add_row("exact", "", "", *_timing(curve.exact))
     results.print(f"{curve.queries:,} queries, each alone, over {curve.rows:,} x {curve.dim} vectors")
     results.print(table)
-    best = curve.cheapest(RECALL)
     if best is None:
-        results.print(f"no way reaches a recall of {RECALL}")
+        results.print(f"no way reaches a recall of {recall:g}")
     else:
         results.print(
-            f"quickest with a recall of {RECALL} or more: {best.nprobe:,} probes,"
+            f"quickest with a recall of {recall:g} or more: {best.nprobe:,} probes,"
             f" {best.candidates_per_row} candidates a row, {best.timing.p50_ms:.2f} ms",
             style="bold",
         )

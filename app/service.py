@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,9 @@ import numpy as np
 
 from data.errors import AudioError, QueryError
 from indexing import Share
-from indexing.query import combine, describe_term, parse_query
+from indexing.live import LiveIndex
+from indexing.query import combine, describe_term, parse_filter, parse_query
 from indexing.query import explain as explain_score
-from indexing.query.nodes import Condition
 from indexing.search import matching_tracks, refuse_paths, term_vectors
 
 if TYPE_CHECKING:
@@ -75,14 +76,27 @@ class TagScore:
 class SearchService:
     """An encoder and an index made with it, ready to be asked by several threads; they wait for the encoder in turn.
 
+    The index follows its folder, see `LiveIndex`; a request is answered from the index that it began with.
+
     Raises:
         StoreError: the index was made with another encoder.
     """
 
     def __init__(self, encoder: "Encoder", index: "Index") -> None:
         index.check_encoder(encoder)
-        self.encoder, self.index = encoder, index
+        self.encoder = encoder
+        self._live = LiveIndex(index)
         self._encoding = threading.Lock()
+
+    @property
+    def index(self) -> "Index":
+        """The index as it is now."""
+        return self._live.current().index
+
+    @property
+    def loaded(self) -> datetime:
+        """When the index was loaded, in UTC."""
+        return self._live.current().at
 
     @property
     def windows(self) -> int:
@@ -119,23 +133,26 @@ class SearchService:
             QueryError: it is no query, or names what cannot be used.
             StoreError: its filter cannot be looked up.
         """
-        parsed = parse_query(query) if isinstance(query, str) else query
+        parsed, index = parse_query(query) if isinstance(query, str) else query, self.index
         try:
             if not may_read_files:
                 refuse_paths(parsed)
             with self._encoding:
-                vectors = term_vectors(parsed, self.encoder, self.index)
+                vectors = term_vectors(parsed, self.encoder, index)
             weights = [term.weight for term in parsed.terms]
             vector = combine(vectors, weights)
         except QueryError as error:
             error.query = query if isinstance(query, str) else ""
             raise
-        only = None if parsed.where is None else matching_tracks(self.index.path, parsed.where)
-        hits = self.index.search(vector, k=k, scoring=scoring, only=only, unique=unique)
+        only = None if parsed.where is None else matching_tracks(index.path, parsed.where)
+        hits = index.search(vector, k=k, scoring=scoring, only=only, unique=unique)
         if not explain:
             return hits
         terms = [describe_term(term) for term in parsed.terms]
-        return [_explained(hit, terms, self._shares(hit, vectors, weights, vector, scoring)) for hit in hits]
+        means = [index.counted(hit.track, vector, scoring=scoring) for hit in hits]
+        return [
+            _explained(hit, terms, explain_score(vectors, weights, mean)) for hit, mean in zip(hits, means, strict=True)
+        ]
 
     def similar(self, track_id: int, *, k: int, scoring: "Scoring" = "max", unique: bool = False) -> "list[Hit]":
         """The k tracks nearest to the whole of a track; neither itself nor other files of the same audio.
@@ -143,10 +160,7 @@ class SearchService:
         Raises:
             KeyError: there is no such track.
         """
-        own = set(self.index.copies(track_id))
-        found = self.index.search(self.index.vector(track_id), k=k + len(own), scoring=scoring, unique=unique)
-        others = [hit for hit in found if own.isdisjoint((hit.track, *hit.duplicates))]
-        return [replace(hit, rank=rank) for rank, hit in enumerate(others[:k], 1)]
+        return similar_tracks(self.index, track_id, k=k, scoring=scoring, unique=unique)
 
     def search_file(self, path: str | Path, *, k: int, scoring: "Scoring" = "max", unique: bool = False) -> "list[Hit]":
         """The k tracks nearest to the whole of an audio file, by their best window unless told otherwise, best first.
@@ -176,15 +190,21 @@ class SearchService:
             QueryError: it is no condition; columns count from its own start.
             StoreError: it cannot be looked up.
         """
+        index = self.index
         if not condition.strip():
-            return list(self.index.tracks)
-        kept = matching_tracks(self.index.path, _parse_condition(condition))
-        return [track for track in map(self.index.track, kept) if track is not None]
+            return list(index.tracks)
+        kept = matching_tracks(index.path, parse_filter(condition))
+        return [track for track in map(index.track, kept) if track is not None]
 
-    def _shares(
-        self, hit: "Hit", vectors: np.ndarray, weights: Sequence[float], vector: np.ndarray, scoring: "Scoring"
-    ) -> tuple[float, ...]:
-        return explain_score(vectors, weights, self.index.counted(hit.track, vector, scoring=scoring))
+
+def similar_tracks(
+    index: "Index", track_id: int, *, k: int, scoring: "Scoring" = "max", unique: bool = False
+) -> "list[Hit]":
+    """The k tracks of an index nearest to the whole of one; no encoder is needed. See `SearchService.similar`."""
+    own = set(index.copies(track_id))
+    found = index.search(index.vector(track_id), k=k + len(own), scoring=scoring, unique=unique)
+    others = [hit for hit in found if own.isdisjoint((hit.track, *hit.duplicates))]
+    return [replace(hit, rank=rank) for rank, hit in enumerate(others[:k], 1)]
 
 
 def tag_file(encoder: "Encoder", path: str | Path, tags: Sequence[str] = DEFAULT_TAGS) -> list[TagScore]:
@@ -204,21 +224,6 @@ def _tag_scores(encoder: "Encoder", vector: np.ndarray, tags: Sequence[str]) -> 
     shares = scores if encoder.logit_scale is None else _softmax(encoder.logit_scale * scores)
     best_first = np.argsort(-scores, kind="stable")
     return [TagScore(tag=tags[i], score=float(scores[i]), share=float(shares[i])) for i in best_first]
-
-
-def _parse_condition(condition: str) -> Condition:
-    """A query needs a term; one stands before the condition, and columns are counted without it."""
-    before = '"." where '
-    try:
-        query = parse_query(before + condition)
-    except QueryError as error:
-        if error.column is None:
-            raise
-        message = str(error).removeprefix(f"column {error.column}: ")
-        raise QueryError(message, column=max(error.column - len(before), 1), query=condition) from error
-    if query.where is None or len(query.terms) > 1:
-        raise QueryError("found no condition, expected one such as year < 1990", column=1, query=condition)
-    return query.where
 
 
 def _explained(hit: "Hit", terms: Sequence[str], shares: Sequence[float]) -> "Hit":

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -13,8 +13,11 @@ from rich.text import Text
 from app import console
 from app.library_commands import plain
 from app.options import DEFAULT_MODEL, Device, JsonOption, Model, Precision, PrecisionOption, check_writable, load_model
-from app.tag_write import Field, TagChange
+from app.tag_fields import Field
 from data.errors import MulanError
+
+if TYPE_CHECKING:
+    from app.tag_write import TagChange
 
 
 def tag(
@@ -70,7 +73,7 @@ def untag(backup: Annotated[Path, typer.Argument(help="What `mulan tag --write` 
     _report(restore(backup))
 
 
-def _changes(encoder: Any, files: Sequence[Path], tags: Sequence[str], *, top: int, field: Field) -> list[TagChange]:
+def _changes(encoder: Any, files: Sequence[Path], tags: Sequence[str], *, top: int, field: Field) -> "list[TagChange]":
     """What the best tags would change; files that cannot be used are named and left out."""
     import numpy as np
 
@@ -92,7 +95,7 @@ def _changes(encoder: Any, files: Sequence[Path], tags: Sequence[str], *, top: i
     return changes
 
 
-def _write_tags(changes: Sequence[TagChange], yes: bool, backup: Path | None) -> None:
+def _write_tags(changes: "Sequence[TagChange]", yes: bool, backup: Path | None) -> None:
     from app.tag_write import write_changes
 
     if not yes:
@@ -114,7 +117,7 @@ def _new_backup() -> Path:
     return folder / f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{time.time_ns() % 10**9:09}.jsonl"
 
 
-def _report(outcomes: Iterable[TagChange | MulanError]) -> None:
+def _report(outcomes: "Iterable[TagChange | MulanError]") -> None:
     done, failed = 0, 0
     for outcome in outcomes:
         if isinstance(outcome, MulanError):
@@ -128,6 +131,6 @@ def _report(outcomes: Iterable[TagChange | MulanError]) -> None:
         raise MulanError(f"{failed:,} files were left as they are")
 
 
-def _print_change(change: TagChange) -> None:
+def _print_change(change: "TagChange") -> None:
     old, new = ("; ".join(values) or "nothing" for values in (change.old, change.new))
     console.results.print(Text(f"{plain(str(change.path))}  {change.field}: {plain(old)} → {plain(new)}"))

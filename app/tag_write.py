@@ -15,21 +15,13 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from app.tag_fields import Field
 from data.audio_hash import hash_audio
 from data.errors import MulanError
 from data.files import written_aside
-
-
-class Field(StrEnum):
-    """What of a file's tags is written; see the table of this module."""
-
-    GENRE = "genre"
-    COMMENT = "comment"
-    GROUPING = "grouping"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,11 +53,13 @@ def page_look() -> dict[str, Any]:
 def build_page(service: SearchService) -> gr.Blocks:
     """The page over a service, to be mounted with `page_look()`."""
     with gr.Blocks(title="mulan · search music with words", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.HTML(_header(service), apply_default_css=False)
+        header = gr.HTML(_header(service), apply_default_css=False)
         with gr.Tab("Search", elem_id="search-tab"):
             _build_search(service)
         with gr.Tab("Tag", elem_id="tag-tab"):
             _build_tag(service)
+        # The index may have grown since the page was built.
+        page.load(lambda: _header(service), None, header, api_visibility="private", show_progress="hidden")
     return page
 
 

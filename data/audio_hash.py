@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 import av
 
-from data.decode import AudioPath, _open_ffmpeg, audio_error, open_file
+from data.decode import AudioPath, audio_error, open_ffmpeg, open_file
 
 _DIGEST_BYTES = 16  # two recordings out of 10^12 agree by chance once in 10^14 libraries
 
@@ -33,7 +33,7 @@ def hash_audio(path: AudioPath) -> str:
     """
     with open_file(path) as file:
         source = cast(BinaryIO, _Clipped(file, _end_of_audio(file))) if _is_bare_stream(file) else file
-        with _open_ffmpeg(path, source) as (container, stream):
+        with open_ffmpeg(path, source) as (container, stream):
             # The canonical name: which of its decoders FFmpeg prefers may change with its version.
             codec = stream.codec_context.codec.canonical_name
             digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)

@@ -84,7 +84,7 @@ def read_info(path: AudioPath) -> AudioInfo:
                     channels=sound.channels,
                     seconds=sound.frames / sound.samplerate,
                 )
-        with _open_ffmpeg(path, file) as (container, stream):
+        with open_ffmpeg(path, file) as (container, stream):
             return AudioInfo(
                 sample_rate=stream.rate, channels=stream.channels, seconds=_ffmpeg_seconds(container, stream)
             )
@@ -210,8 +210,12 @@ def _soundfile_blocks(file: BinaryIO, start: float, ending: Ending) -> Iterator[
 
 
 @contextlib.contextmanager
-def _open_ffmpeg(path: AudioPath, file: BinaryIO) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
-    """The container and its main audio stream."""
+def open_ffmpeg(path: AudioPath, file: BinaryIO) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
+    """The container of an open file, and its main audio stream; `path` is what errors call it.
+
+    Raises:
+        AudioError: FFmpeg finds no container of a known kind, or no audio in it.
+    """
     file.seek(0)
     options = {"format_whitelist": _FFMPEG_FORMATS}
     try:
@@ -246,7 +250,7 @@ def _ffmpeg_promise(container: av.container.InputContainer, stream: av.AudioStre
 
 
 def _ffmpeg_blocks(path: AudioPath, file: BinaryIO, *, start: float, ending: Ending) -> Iterator[Block]:
-    with _open_ffmpeg(path, file) as (container, stream):
+    with open_ffmpeg(path, file) as (container, stream):
         ending.promised_seconds = _ffmpeg_promise(container, stream)
         seconds = 0.0
         for frame in _ffmpeg_frames(container, stream, ending):

@@ -1,10 +1,17 @@
 """What an index of so many tracks takes: vectors, memory and disk by index type, GPUs and hours."""
 
 import math
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
+
+from data.audio import stream_audio
 from indexing.embedding import SHARD_TRACKS
 from indexing.engines import ivf_settings
+from mulan.encoding import Encoder
 
 HNSW_LINKS = 32
 """Neighbours of a vector in each layer but the lowest of an HNSW graph, which has twice as many."""
@@ -12,6 +19,7 @@ HNSW_LINKS = 32
 _FLOAT_BYTES, _SPAN_BYTES, _LINK_BYTES = 4, 16, 4
 _HNSW_BYTES = 12  # of a vector: the layers it is in, and where its links begin
 _GPUS = (1, 8, 64)
+_MEASURED_SECONDS, _MOST_WINDOWS = 2.0, 1024  # noise for a quick GPU: 1 GB at 24 kHz and 10 s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +85,37 @@ def plan(tracks: int, *, windows_per_track: float, dim: int, rates: Rates) -> Pl
         sizes=_sizes(vectors, dim),
         fleets=tuple(Fleet(gpus=gpus, cores=math.ceil(gpus * cores), hours=seconds / gpus / 3600) for gpus in _GPUS),
     )
+
+
+def measure_rates(encoder: Encoder, files: Sequence[Path]) -> Rates:
+    """What this machine does: it embeds noise for two seconds or more, and decodes files.
+
+    Decoding is measured in seconds of a core, so that others on the machine hardly matter; embedding is not.
+
+    Raises:
+        AudioError: a file cannot be decoded.
+    """
+    spent = time.process_time()
+    samples = sum(len(block) for file in files for block in stream_audio(file, sample_rate=encoder.sample_rate))
+    spent = time.process_time() - spent
+    return Rates(
+        embedded_per_second=_embedded_per_second(encoder),
+        decoded_per_second=samples / encoder.sample_rate / encoder.clip_seconds / spent,
+    )
+
+
+def _embedded_per_second(encoder: Encoder) -> float:
+    window = round(encoder.sample_rate * encoder.clip_seconds)
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, window).astype(np.float32)
+    encoder.encode_windows(noise, encoder.sample_rate)  # the first call prepares what later ones use
+    windows = 4
+    while True:
+        started = time.perf_counter()
+        encoder.encode_windows(np.tile(noise, windows), encoder.sample_rate)
+        elapsed = time.perf_counter() - started
+        if elapsed >= _MEASURED_SECONDS or windows >= _MOST_WINDOWS:
+            return windows / elapsed
+        windows *= 2
 
 
 def _sizes(vectors: int, dim: int) -> tuple[IndexSize, ...]:

@@ -1,5 +1,6 @@
 """Looking after an index: what is in it, what is wrong with it, and making it whole and small again."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -10,18 +11,28 @@ from typing import NamedTuple
 import numpy as np
 
 from data.errors import StoreError
-from indexing.catalogue import Catalogue, Counts, QuarantinedFile, RowBlock, ShardRecord
+from indexing.catalogue import CATALOGUE, Catalogue, Counts, QuarantinedFile, RowBlock, ShardRecord, reaching
 from indexing.catalogue_writer import CatalogueWriter, open_writer
 from indexing.embedding import SHARD_TRACKS
+from indexing.engines import ENGINE_FILE, check_engine
 from indexing.model import ModelRecord
-from indexing.shards import Shard, leftovers, read_shard, remove_leftovers, shard_sha256, write_shard
+from indexing.shards import SHARDS, Shard, leftovers, read_shard, remove_leftovers, shard_sha256, write_shard
+
+MIGRATING = "migrating"  # in an index folder: the index of its recordings with another model, see migrate.py
+_MIGRATED = ".migrated"  # what is left of it, among the shards
 
 
 class Finding(NamedTuple):
-    """Something wrong, in words, and the shard whose tracks have to be embedded again to put it right, if any."""
+    """Something wrong, in words, and what a repair drops to put it right.
+
+    Attributes:
+        shard: one whose tracks then have to be embedded again.
+        file: one without which all answers are the same, only slower.
+    """
 
     problem: str
-    shard: int | None
+    shard: int | None = None
+    file: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +42,15 @@ class LibraryInfo:
     root: Path
     tracks: int
     quarantine: tuple[QuarantinedFile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BegunMigration:
+    """A migration under way: to which model, how many of the index's recordings it has embedded, and of how many."""
+
+    model: ModelRecord
+    embedded: int
+    recordings: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +64,7 @@ class IndexInfo:
     rows: int
     dead_rows: int
     bytes: int
+    migration: BegunMigration | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +99,7 @@ def index_info(folder: Path) -> IndexInfo:
             )
             for library, root in catalogue.libraries().items()
         )
-        model, counts = catalogue.model, catalogue.count()
+        model, counts, migration = _model(folder), catalogue.count(), begun_migration(catalogue)
     return IndexInfo(
         model=model,
         counts=counts,
@@ -87,7 +108,36 @@ def index_info(folder: Path) -> IndexInfo:
         rows=rows,
         dead_rows=rows - live,
         bytes=_bytes(folder),
+        migration=migration,
     )
+
+
+def begun_migration(catalogue: Catalogue) -> BegunMigration | None:
+    """The migration that was begun of an index, and not ended; None if there is none.
+
+    Raises:
+        StoreError: its own catalogue cannot be read.
+    """
+    space = catalogue.folder / MIGRATING
+    if not (space / CATALOGUE).exists():
+        return None
+    with Catalogue.open(space) as begun:
+        if begun.model.fingerprint == catalogue.model.fingerprint:
+            return None  # it has ended: the index is of that model
+        recordings = _contents(catalogue)
+        embedded = len(recordings & _contents(begun))
+        return BegunMigration(model=begun.model, embedded=embedded, recordings=len(recordings))
+
+
+def forget_files(writer: CatalogueWriter) -> None:
+    """Delete what belongs to no track: shards that were dropped, and what a migration leaves once it has ended."""
+    folder, space = writer.folder, writer.folder / MIGRATING
+    if (space / CATALOGUE).exists() and _model(space).fingerprint == _model(folder).fingerprint:
+        with reaching(folder):
+            (folder / ENGINE_FILE).unlink(missing_ok=True)  # of the old space; it finds none of its shards
+            (folder / SHARDS).mkdir(exist_ok=True)
+            os.replace(space, folder / SHARDS / _MIGRATED)  # in one step: half an index would be in the way
+    remove_leftovers(folder, {shard.name for shard in writer.shards().values()})
 
 
 def verify(folder: Path) -> list[Finding]:
@@ -101,20 +151,19 @@ def verify(folder: Path) -> list[Finding]:
         with catalogue.snapshot():
             shards, blocks = catalogue.shards(), _by_shard(catalogue.blocks())
             remains = leftovers(folder, {shard.name for shard in shards.values()})
+            model = _model(folder)  # that of the shards: the check took long, and the index may have been migrated
         found = [
             Finding(problem, shard)
             for shard, record in shards.items()
-            for problem in _problems(folder, catalogue.model, record, blocks.get(shard, ()))
+            for problem in _problems(folder, model, record, blocks.get(shard, ()))
         ]
         present = catalogue.shards().keys()  # reading takes long, and a writer may have dropped some
-    strays = [
-        Finding(f"{path}: belongs to no track; left by a killed writer, or being written", None) for path in remains
-    ]
-    return [*(finding for finding in found if finding.shard in present), *strays]
+    strays = [Finding(f"{path}: belongs to no track; left by a killed writer, or being written") for path in remains]
+    return [*(finding for finding in found if finding.shard in present), *_engine_problems(folder), *strays]
 
 
 def repair(folder: Path) -> RepairReport:
-    """Drop the tracks of broken shards, so that the next sync embeds them again, and remove what is left over.
+    """Drop the tracks of broken shards, so that the next sync embeds them again, and remove what is of no use.
 
     Raises:
         StoreError: the catalogue is damaged, another process is writing, or the folder may not be written.
@@ -126,7 +175,11 @@ def repair(folder: Path) -> RepairReport:
         broken &= writer.shards().keys()
         before = writer.count().tracks
         writer.drop_shards(broken)
-        _forget_files(writer)
+        with reaching(folder):
+            for finding in findings:
+                if finding.file is not None:
+                    finding.file.unlink(missing_ok=True)
+        forget_files(writer)
         dropped = before - writer.count().tracks
     return RepairReport(findings=tuple(findings), tracks=dropped)
 
@@ -144,18 +197,50 @@ def compact(folder: Path) -> CompactReport:
         shards_before, bytes_before = writer.count().shards, _bytes(folder)
         shards, blocks = writer.shards(), _by_shard(writer.blocks())
         writer.drop_shards(shards.keys() - blocks.keys())
-        _forget_files(writer)
+        forget_files(writer)
         for wasteful in _wasteful(shards, blocks):
             moving = [block for shard in wasteful for block in blocks[shard]]
             for start in range(0, len(moving), SHARD_TRACKS):
                 _rewrite(writer, shards, moving[start : start + SHARD_TRACKS])
-                _forget_files(writer)
+                forget_files(writer)
         return CompactReport(
             shards_before=shards_before,
             shards=writer.count().shards,
             bytes_before=bytes_before,
             bytes=_bytes(folder),
         )
+
+
+def forget_library(folder: Path, root: Path) -> int:
+    """Forget a library and its tracks, and how many there were; their vectors stay on disk until it is compacted.
+
+    Nothing is read or written below its root, which need not be there any more.
+
+    Raises:
+        StoreError: as by `library_tracks`; another process is writing, or the folder may not be written.
+    """
+    with _writer(folder) as writer:
+        return writer.drop_library(_library(writer, root))
+
+
+def library_tracks(folder: Path, root: Path) -> int:
+    """How many tracks a library has.
+
+    Raises:
+        StoreError: no index there, or it cannot be read; this is none of its libraries, and the message lists them.
+    """
+    with Catalogue.open(folder) as catalogue:
+        return len(catalogue.track_ids("library = ?", _library(catalogue, root)))
+
+
+def _library(catalogue: Catalogue, root: Path) -> int:
+    """The id of the library with this root, which may be relative."""
+    wanted, libraries = Path(os.path.abspath(root)), catalogue.libraries()
+    for library, known in libraries.items():
+        if known == wanted:
+            return library
+    there = f"it has {', '.join(sorted(map(str, libraries.values())))}" if libraries else "it has none"
+    raise StoreError(f"{catalogue.folder}: holds no library {wanted}; {there}")
 
 
 def _problems(folder: Path, model: ModelRecord, record: ShardRecord, blocks: Sequence[RowBlock]) -> Iterator[str]:
@@ -171,6 +256,16 @@ def _problems(folder: Path, model: ModelRecord, record: ShardRecord, blocks: Seq
         yield f"{folder}: shard {record.name} was made with another model ({record.fingerprint[:12]})"
     if any(block.first_row < 0 or block.first_row + block.windows > len(shard.vectors) for block in blocks):
         yield f"{folder}: shard {record.name} has {len(shard.vectors)} rows, and tracks that lie beyond them"
+
+
+def _engine_problems(folder: Path) -> Iterator[Finding]:
+    """What is wrong with the engine file, if there is one; reads all of it."""
+    path = folder / ENGINE_FILE
+    try:
+        if path.exists():
+            check_engine(path)
+    except StoreError as error:
+        yield Finding(str(error), file=path)
 
 
 def _by_shard(blocks: Sequence[RowBlock]) -> dict[int, list[RowBlock]]:
@@ -213,13 +308,16 @@ def _rewrite(writer: CatalogueWriter, shards: Mapping[int, ShardRecord], blocks:
 
 
 def _writer(folder: Path) -> AbstractContextManager[CatalogueWriter]:
+    return open_writer(folder, model=_model(folder))
+
+
+def _model(folder: Path) -> ModelRecord:
     with Catalogue.open(folder) as catalogue:
-        model = catalogue.model
-    return open_writer(folder, model=model)
+        return catalogue.model
 
 
-def _forget_files(writer: CatalogueWriter) -> None:
-    remove_leftovers(writer.folder, {shard.name for shard in writer.shards().values()})
+def _contents(catalogue: Catalogue) -> set[str]:
+    return {file.content for library in catalogue.libraries() for file in catalogue.known_files(library)}
 
 
 def _bytes(folder: Path) -> int:

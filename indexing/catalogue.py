@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Self
 
 from data.errors import StoreError
 from indexing.model import ModelRecord
+from indexing.query import add_functions
 
 FORMAT = 2
 CATALOGUE = "catalogue.sqlite"
@@ -88,6 +89,11 @@ class ShardRecord:
     window_rule: str
     licence: str
     sha256: str
+
+    @property
+    def key(self) -> str:
+        """What engines know it by: another for every shard, and for the same name with other content."""
+        return f"{self.name} {self.sha256}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +189,7 @@ class Catalogue:
     def snapshot(self) -> Iterator[None]:
         """All that is read inside the block is of one moment; a writer has to wait until it ends."""
         with transaction(self.folder, self._connection, "BEGIN"):
+            self.model = self._read_model()  # the index may have been migrated since it was opened
             yield
 
     def libraries(self) -> dict[int, Path]:
@@ -208,7 +215,7 @@ class Catalogue:
         """The tracks for which an SQL condition over their columns holds, by id; the list is read at once.
 
         Args:
-            where: never text that a user wrote: conditions come from a parsed query, with `?` for its values.
+            where: never text that a user wrote: his conditions come from `sql_filter`, with `?` for their values.
         """
         rows = self._rows(f"SELECT {', '.join(TRACK_COLUMNS)} FROM tracks WHERE {where} ORDER BY id", *values)
         for row in rows:
@@ -269,7 +276,9 @@ def connect(folder: Path, mode: str) -> sqlite3.Connection:
     _require_catalogue(folder)
     address = f"{(folder / CATALOGUE).absolute().as_uri()}?mode={mode}"
     with reaching(folder):
-        return sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        base = sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    add_functions(base)
+    return base
 
 
 @contextmanager
@@ -313,15 +322,13 @@ def _store_error(folder: Path, error: sqlite3.DatabaseError) -> StoreError:
 
 
 def _damaged(folder: Path, reason: str) -> StoreError:
-    remedy = "restore it from a copy, or delete the folder and sync again"
-    return StoreError(f"{folder}: {CATALOGUE} is damaged ({reason}); {remedy}")
+    return StoreError(f"{folder}: {CATALOGUE} is damaged ({reason}); restore it, or delete the folder and sync again")
 
 
 def _require_catalogue(folder: Path) -> None:
-    if (folder / CATALOGUE).is_file():
-        return
-    refuse_old_format(folder)
-    raise StoreError(f"{folder}: no index here; make one: mulan index sync LIBRARY --index {folder}")
+    if not (folder / CATALOGUE).is_file():
+        refuse_old_format(folder)
+        raise StoreError(f"{folder}: no index here; make one: mulan index sync LIBRARY --index {folder}")
 
 
 def refuse_old_format(folder: Path) -> None:

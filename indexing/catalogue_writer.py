@@ -10,7 +10,7 @@ import fcntl
 import io
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,6 +29,7 @@ from indexing.catalogue import (
     NewTrack,
     RowBlock,
     ShardRecord,
+    TrackEntry,
     connect,
     encoded,
     reaching,
@@ -73,6 +74,15 @@ class CatalogueWriter(Catalogue):
         with self._change() as connection:
             connection.execute("INSERT OR IGNORE INTO libraries (root) VALUES (?)", (encoded(str(root)),))
         return next(library for library, known in self.libraries().items() if known == root)
+
+    def drop_library(self, library: int) -> int:
+        """Forget a library with its tracks and unusable files; gives how many tracks it had."""
+        with self._change() as connection:
+            for table in ("mounts", "quarantine"):
+                connection.execute(f"DELETE FROM {table} WHERE library = ?", (library,))
+            dropped = connection.execute("DELETE FROM tracks WHERE library = ?", (library,)).rowcount
+            connection.execute("DELETE FROM libraries WHERE id = ?", (library,))
+        return dropped
 
     def set_mounts(self, library: int, mounts: Iterable[str]) -> None:
         """Note which folders of a library are on disks of their own."""
@@ -176,6 +186,38 @@ class CatalogueWriter(Catalogue):
                 )
                 row += block.windows
             connection.execute("DELETE FROM shards WHERE id NOT IN (SELECT shard FROM tracks)")
+
+    def change_model(
+        self,
+        model: ModelRecord,
+        shards: Mapping[int, ShardRecord],
+        recordings: Iterable[TrackEntry],
+        *,
+        failures: Iterable[Failure],
+        dropped: Collection[int],
+    ) -> None:
+        """Put the shards of another model in the place of all there are.
+
+        Args:
+            model: that made them.
+            shards: by the ids that they have in another catalogue.
+            recordings: tracks of that one; each gives its place, windows and seconds to all tracks with its content.
+            failures: files that the model could not be given, for the quarantine.
+            dropped: tracks to forget.
+        """
+        with self._change() as connection:
+            old = [(shard,) for shard in self.shards()]
+            ids = {key: _insert_shard(connection, shard) for key, shard in shards.items()}
+            connection.executemany(
+                "UPDATE tracks SET shard = ?, first_row = ?, windows = ?, seconds = ? WHERE content = ?",
+                [(ids[one.shard], one.first_row, one.windows, one.seconds, one.content) for one in recordings],
+            )
+            _quarantine(connection, failures)
+            _drop(connection, dropped)
+            connection.executemany("DELETE FROM shards WHERE id = ?", old)
+            columns = ", ".join(f"{column} = ?" for column in MODEL_COLUMNS)
+            connection.execute(f"UPDATE meta SET {columns}", [getattr(model, column) for column in MODEL_COLUMNS])
+        self.model = model
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:

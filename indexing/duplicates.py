@@ -11,10 +11,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from indexing.catalogue import TrackEntry
+from indexing.same_recording import SAME_RECORDING, is_same_recording, longest_alike
 from indexing.tracks import Floats, read_holdings
 
-# Encoders pad, and copies are cut differently at their ends.
-_SECONDS_APART, _SHARE_APART = 2.0, 0.01
 _ROWS, _COLUMNS = 1024, 8192  # of a block of cosines: 34 MB
 
 Numbers = npt.NDArray[np.int64]
@@ -30,11 +29,10 @@ class Duplicate:
     is_same_audio: bool
 
 
-def find_duplicates(index: Path, *, threshold: float) -> list[tuple[Duplicate, ...]]:
+def find_duplicates(index: Path, *, threshold: float = SAME_RECORDING) -> list[tuple[Duplicate, ...]]:
     """Groups of tracks that are probably the same recording, by the id of their first track, which is the oldest.
 
-    Two tracks are duplicates if their files hold the same audio (only tags differ), or if their lengths differ by
-    at most 2 s or 1 % and the cosine of their vectors, each the mean of the track's windows, is `threshold` or more.
+    Two tracks are duplicates if their files hold the same audio (only tags differ), or if `is_same_recording` says so.
     A group is all that hangs together so: two of its tracks may resemble each other by way of a third only, and
     `Duplicate.cosine` then says so.
 
@@ -92,25 +90,20 @@ def label_near(vectors: Floats, seconds: npt.NDArray[np.float64], *, threshold: 
     return labels
 
 
-def are_similar_lengths(one: float, other: float) -> bool:
-    """Whether two lengths in seconds may be those of one recording."""
-    return abs(one - other) <= max(_SECONDS_APART, _SHARE_APART * max(one, other))
-
-
 def _near_pairs(
     vectors: Floats, seconds: npt.NDArray[np.float64], threshold: float
 ) -> Iterator[tuple[Numbers, Numbers]]:
     """Pairs of near recordings, block by block; recordings are in the order of their lengths."""
-    # Where those begin that are too long for each recording: all before them are similar.
-    longest = np.maximum(seconds + _SECONDS_APART, seconds / (1 - _SHARE_APART))
-    ends = np.searchsorted(seconds, longest, side="right")
+    # Where those begin that are too long for each recording: no block has to reach beyond them.
+    ends = np.searchsorted(seconds, longest_alike(seconds), side="right")
     for row in range(0, len(vectors), _ROWS):
         rows = slice(row, row + _ROWS)
         for column in range(row, int(ends[rows][-1]), _COLUMNS):
             cosines = vectors[rows] @ vectors[column : column + _COLUMNS].T
-            left, right = (found.astype(np.int64) for found in np.nonzero(cosines >= threshold))
-            left, right = left + row, right + column
-            is_pair = (left < right) & (right < ends[left])
+            near = np.nonzero(cosines >= threshold)  # a few: what follows takes longer than the product, for all
+            left, right = near[0].astype(np.int64) + row, near[1].astype(np.int64) + column
+            is_same = is_same_recording(cosines[near], seconds[left], seconds[right], threshold=threshold)
+            is_pair = (left < right) & is_same
             if is_pair.any():
                 yield left[is_pair], right[is_pair]
 

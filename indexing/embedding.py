@@ -128,7 +128,7 @@ class Intake:
         for (planned, content), outcome in zip(batch, self._encoder.embed_files(paths), strict=True):
             if isinstance(outcome, FailedFile):
                 self._fail(planned.file, outcome.reason)
-            elif _has_changed(self._root / planned.file.path, planned.file):
+            elif has_changed(self._root / planned.file.path, planned.file):
                 self.skipped.append(Remark(planned.file.path, _CHANGED))
             else:
                 tracks.append(
@@ -174,7 +174,7 @@ class Intake:
         whole = []
         for one in self._copies:
             file = one.planned.file
-            if _has_changed(self._root / file.path, file):
+            if has_changed(self._root / file.path, file):
                 self.skipped.append(Remark(file.path, _CHANGED))
             else:
                 whole.append(one)
@@ -213,10 +213,11 @@ def _obstacle(path: Path, file: AudioFile) -> str | None:
                 pass
     except OSError as error:
         return error.strerror or str(error)
-    return _CHANGED if _has_changed(path, file) else None
+    return _CHANGED if has_changed(path, file) else None
 
 
-def _has_changed(path: Path, file: AudioFile) -> bool:
+def has_changed(path: Path, file: AudioFile) -> bool:
+    """Whether a file is gone, or not of the size and time that are known of it."""
     try:
         status = path.stat()
     except OSError:

@@ -1,7 +1,8 @@
 """Searching an index: windows are scored, tracks are answered, each with its best moment."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,18 +16,12 @@ from indexing.engines import ENGINE_FILE, Engine, ExactEngine, ShardVectors, Vec
 from indexing.engines.vectors import Floats
 from indexing.finding import Answers, Finder
 from indexing.model import ModelRecord, check_model
+from indexing.same_recording import is_same_recording
 from indexing.scoring import Recordings, Scores, Scoring, check_scoring, counted_mean, percentiles
 from indexing.shards import Shard, read_shard
+from indexing.stamp import Stamp, read_stamp
 from mulan.encoding import Encoder
 
-NEAR_DUPLICATE = 0.995
-"""Cosine of whole-track vectors from which `unique` takes two recordings of alike length for the same music.
-
-With mulan-mini, MP3 copies of seven demo clips have 0.954 to 0.999 with their originals, four of them above; a copy at
-0.4 of the loudness may fall to 0.15. Different clips for the same instrument reach 0.9997, so it is lengths that tell
-them apart.
-"""
-_SECONDS_APART, _SHARE_APART = 2.0, 0.01  # lengths are alike within the larger of the two
 _MIN_NORM = 1e-6  # as in data.clips: a shorter mean of unit vectors is rounding error
 
 
@@ -88,6 +83,13 @@ class Hit:
     shares: tuple[Share, ...] = ()
 
 
+class Opening(NamedTuple):
+    """How an index was opened: what its files were just before, and what opens it in the same way again."""
+
+    stamp: Stamp
+    again: Callable[[], "Index"]
+
+
 class _Group(NamedTuple):
     """What becomes one hit: positions of tracks, the one that is shown first."""
 
@@ -107,6 +109,7 @@ class Index:
         model: the model that made its vectors.
         tracks: every track that can be found, by id.
         engine: what finds the nearest windows.
+        opening: how it was opened; None if it was made otherwise.
     """
 
     def __init__(
@@ -118,16 +121,16 @@ class Index:
         tracks: Sequence[TrackEntry],
         roots: Mapping[int, Path],
         engine: Engine | None = None,
+        opening: Opening | None = None,
     ) -> None:
         """Without an engine, search is exact; with one, its vectors are those of the shards, in their order."""
-        self.path, self.model = path, model
+        self.path, self.model, self.opening = path, model, opening
         self.tracks: tuple[TrackRecord, ...] = tuple(_record(track, roots[track.library]) for track in tracks)
         self._ids = np.array([track.id for track in tracks], np.int64)
         self._spans = [shard.spans for shard in shards.values()]
-        if engine is None:
-            engine = ExactEngine(Vectors([ShardVectors(str(key), shard.vectors) for key, shard in shards.items()]))
-        self.engine: Engine = engine
-        self._offsets = engine.vectors.offsets
+        vectors = [ShardVectors(str(key), shard.vectors) for key, shard in shards.items()]
+        self.engine: Engine = engine or ExactEngine(Vectors(vectors))
+        self._offsets = self.engine.vectors.offsets
         offsets = dict(zip(shards, self._offsets.tolist(), strict=False))
         firsts = [offsets[track.shard] + track.first_row for track in tracks]
         numbers: dict[int, int] = {}  # of recordings, in the order of their first tracks, by first row
@@ -138,26 +141,25 @@ class Index:
         for place, recording in enumerate(self._recording_of.tolist()):
             self._places[recording].append(place)
         windows = np.array([tracks[places[0]].windows for places in self._places], np.int64)
-        self._finder = Finder(engine, Recordings(np.array(list(numbers), np.int64), windows))
+        self._finder = Finder(self.engine, Recordings(np.array(list(numbers), np.int64), windows))
 
     @classmethod
-    def open(cls, path: str | Path) -> "Index":
-        """Open an index with the engine that lies in its folder; vectors stay on disk and are memory-mapped.
+    def open(cls, path: str | Path, *, engine: Callable[[Vectors], Engine] | None = None) -> "Index":
+        """Open an index with the engine in its folder, or another over its vectors; these are memory-mapped.
 
         Raises:
             StoreError: no index there, a shard or the engine is damaged, or another version of mulan made it.
         """
         folder = Path(path)
+        opening = Opening(read_stamp(folder), partial(cls.open, folder, engine=engine))
         # Shards are opened inside: until then, no writer can forget and delete them.
         with Catalogue.open(folder) as catalogue, catalogue.snapshot():
             model, records = catalogue.model, catalogue.shards()
             shards = {key: read_shard(folder, one, dim=model.dim) for key, one in records.items()}
             tracks, roots = list(catalogue.tracks()), catalogue.libraries()
-        vectors = Vectors(
-            [ShardVectors(f"{one.name} {one.sha256}", shards[key].vectors) for key, one in records.items()]
-        )
-        engine = open_engine(folder / ENGINE_FILE, vectors)
-        return cls(folder, model, shards=shards, tracks=tracks, roots=roots, engine=engine)
+        vectors = Vectors([ShardVectors(one.key, shards[key].vectors) for key, one in records.items()])
+        made = open_engine(folder / ENGINE_FILE, vectors) if engine is None else engine(vectors)
+        return cls(folder, model, shards=shards, tracks=tracks, roots=roots, engine=made, opening=opening)
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Refuse an encoder whose vectors do not live in this index's space.
@@ -214,7 +216,7 @@ class Index:
         Args:
             vector: float32 [d] of unit length, so that scores are cosines.
             only: ids of the tracks that count, if not all do; ids of no track are passed over.
-            unique: answer with the best track of each group of near-duplicates, see `NEAR_DUPLICATE`.
+            unique: answer with the best track of each recording, see `is_same_recording`.
 
         Raises:
             ValueError: k < 1, an unknown scoring, or the vector is not a finite unit vector of the index's width.
@@ -235,9 +237,8 @@ class Index:
                 break
             wanted *= 4
         places = percentiles(np.array([group.score for group in groups]), answers.library).tolist()
-        return [
-            self._hit(rank, group, place) for rank, (group, place) in enumerate(zip(groups, places, strict=True), 1)
-        ]
+        ranked = enumerate(zip(groups, places, strict=True), 1)
+        return [self._hit(rank, group, place) for rank, (group, place) in ranked]
 
     def _place(self, track_id: int) -> int | None:
         place = int(np.searchsorted(self._ids, track_id)) if abs(track_id) < 2**63 else len(self._ids)
@@ -279,11 +280,9 @@ class Index:
             vector = self._finder.windows_of(recording).mean(axis=0, dtype=np.float64).astype(np.float32)
             vector /= max(float(np.linalg.norm(vector)), _MIN_NORM)  # windows that cancel out are near to nothing
             length = self.tracks[places[0]].seconds
-            is_alike = abs(seconds - length) <= np.maximum(_SECONDS_APART, _SHARE_APART * np.maximum(seconds, length))
-            near = np.flatnonzero((pooled @ vector >= NEAR_DUPLICATE) & is_alike)
+            near = np.flatnonzero(is_same_recording(pooled @ vector, seconds, length))
             if len(near):
-                old = groups[near[0]]
-                groups[near[0]] = old._replace(places=old.places + places)
+                groups[near[0]] = groups[near[0]]._replace(places=groups[near[0]].places + places)
             else:
                 groups.append(_Group(-loss, row, places))
                 pooled, seconds = np.vstack([pooled, vector]), np.append(seconds, length)

@@ -9,10 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from indexing.catalogue import TrackEntry
-from indexing.duplicates import are_similar_lengths
+from indexing.same_recording import is_same_recording
 from indexing.tracks import Floats, Holdings
-
-_SAME_MUSIC = 0.9995  # the cosine from which tracks of similar length are taken for one; a playlist has it once
 
 _ENOUGH_SECONDS = 30.0  # nearer to the length asked for than this, nothing shorter is looked for
 _LEAST_GAIN = 1e-9  # rounding could gain less for ever
@@ -88,22 +86,16 @@ def flowing_order(vectors: Floats, *, bpms: Sequence[float | None], artists: Seq
 def _choose(candidates: Sequence[TrackEntry], vectors: Floats, seconds: float) -> list[int]:
     """Places of the tracks to play; of candidates that are all far too long, the best alone."""
     chosen: list[int] = []
-    missing = seconds
+    missing, lengths = seconds, np.array([track.seconds for track in candidates])
     for place, track in enumerate(candidates):
         leads_away = track.seconds >= 2 * missing
-        if leads_away or any(_is_copy(candidates, vectors, place, other) for other in chosen):
+        if leads_away or is_same_recording(vectors[chosen] @ vectors[place], lengths[chosen], lengths[place]).any():
             continue
         chosen.append(place)
         missing -= track.seconds
         if missing <= _ENOUGH_SECONDS:
             break
     return chosen or list(range(len(candidates[:1])))
-
-
-def _is_copy(candidates: Sequence[TrackEntry], vectors: Floats, place: int, other: int) -> bool:
-    one, two = candidates[place], candidates[other]
-    is_near = float(vectors[place] @ vectors[other]) >= _SAME_MUSIC and are_similar_lengths(one.seconds, two.seconds)
-    return one.content == two.content or is_near
 
 
 def _costs(vectors: Floats, bpms: Sequence[float | None]) -> Costs:

@@ -16,10 +16,10 @@ import numpy as np
 
 from data.clips import pool_windows
 from data.errors import AudioError, QueryError
-from indexing.catalogue import connect, reaching
+from indexing.catalogue import Catalogue
 from indexing.engines.vectors import Floats
 from indexing.index import Index
-from indexing.query import AudioFile, LibraryTrack, Playlist, Query, Term, Text, add_functions, sql_filter
+from indexing.query import AudioFile, LibraryTrack, Playlist, Query, Term, Text, sql_filter
 from indexing.query.nodes import Condition
 from mulan.encoding import Encoder, stack_files
 
@@ -31,16 +31,8 @@ def matching_tracks(folder: Path, condition: Condition) -> list[int]:
         StoreError: the catalogue cannot be read.
     """
     where = sql_filter(condition)
-    connection = connect(folder, "ro")
-    try:
-        add_functions(connection)
-        with reaching(folder):
-            rows = connection.execute(
-                f"SELECT id FROM tracks WHERE {where.sql} ORDER BY id", where.parameters
-            ).fetchall()
-    finally:
-        connection.close()
-    return [track for (track,) in rows]
+    with Catalogue.open(folder) as catalogue:
+        return catalogue.track_ids(where.sql, *where.parameters)
 
 
 def refuse_paths(query: Query) -> None:

@@ -19,12 +19,11 @@ import numpy.typing as npt
 
 from data.errors import StoreError
 from indexing.catalogue import ShardRecord, reaching
+from indexing.mapping import map_npy
 
 SHARDS = "shards"
 _VECTORS, _SPANS = "vectors.npy", "spans.npy"
 _PARTIAL = ".partial"
-# A mapped file stays open, and a process may open some thousand: many small syncs would make more shards than that.
-_MAPPED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +67,7 @@ def read_shard(folder: Path, record: ShardRecord, *, dim: int) -> Shard:
     """
     place = folder / SHARDS / record.name
     try:
-        is_small = (place / _VECTORS).stat().st_size < _MAPPED_BYTES
-        vectors = np.load(place / _VECTORS, mmap_mode=None if is_small else "r", allow_pickle=False)
+        vectors = map_npy(place / _VECTORS)
         spans = np.load(place / _SPANS, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise _damaged(folder, record, str(error)) from error

@@ -62,7 +62,7 @@ def tune(
     count: int = 10,
     nprobes: Sequence[int] | None = None,
     candidates_per_row: Sequence[int] = CANDIDATES_PER_ROW,
-    on_point: Callable[[TuningPoint], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> TuningCurve:
     """Measure recall against the exact engine, and latency, over a grid; the present way is always measured, too.
 
@@ -72,7 +72,7 @@ def tune(
         count: rows asked for.
         nprobes: powers of two up to a quarter of the lists, if not given.
         candidates_per_row: rows scored in float32 for each row asked for.
-        on_point: called with each point as soon as it is measured.
+        on_progress: called with the ways that are measured and all of them, before the first and after each.
     """
     nlist, now = engine.settings.nlist, (engine.settings.nprobe, engine.settings.candidates_per_row)
     if nprobes is None:
@@ -80,14 +80,16 @@ def tune(
     grid = sorted({now, *((nprobe, candidates) for nprobe in nprobes for candidates in candidates_per_row)})
     exact = ExactEngine(engine.vectors)
     truth = exact.search(queries, count=count)
-    points = []
+    points: list[TuningPoint] = []
     for nprobe, candidates in grid:
+        if on_progress is not None:
+            on_progress(len(points), len(grid))
         tuned = engine.tuned(nprobe=nprobe, candidates_per_row=candidates)
         timing = time_engine(tuned, queries, truth=truth)
         current = (nprobe, candidates) == now
         points.append(TuningPoint(nprobe=nprobe, candidates_per_row=candidates, timing=timing, is_current=current))
-        if on_point is not None:
-            on_point(points[-1])
+    if on_progress is not None:
+        on_progress(len(points), len(grid))
     return TuningCurve(
         rows=len(engine.vectors),
         dim=engine.vectors.dim,

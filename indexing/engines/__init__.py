@@ -1,13 +1,15 @@
 """Engines: for a query, the best rows of an index's vectors with their float32 scores, exactly or by an IVF file."""
 
 from indexing.engines.choice import EXACT_BELOW, IvfSettings, choose_engine, ivf_settings
+from indexing.engines.description import ENGINE_FILE, Description, check_engine, store_tuned
 from indexing.engines.exact import ExactEngine
-from indexing.engines.ivf import ENGINE_FILE, IvfEngine, build_ivf, open_engine
+from indexing.engines.ivf import IvfEngine, build_ivf, open_engine
 from indexing.engines.vectors import Engine, Neighbours, ShardVectors, Vectors
 
 __all__ = [
     "ENGINE_FILE",
     "EXACT_BELOW",
+    "Description",
     "Engine",
     "ExactEngine",
     "IvfEngine",
@@ -16,7 +18,9 @@ __all__ = [
     "ShardVectors",
     "Vectors",
     "build_ivf",
+    "check_engine",
     "choose_engine",
     "ivf_settings",
     "open_engine",
+    "store_tuned",
 ]

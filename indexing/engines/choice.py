@@ -35,12 +35,14 @@ class IvfSettings:
         nprobe: lists that a query looks into.
         bits: of a code's dimension; with 4, vectors are rotated first.
         candidates_per_row: rows that are scored in float32 for each row asked for.
+        is_tuned: whether these were chosen by measurement on the index's own vectors, which a new engine respects.
     """
 
     nlist: int
     nprobe: int
     bits: Literal[4, 8] = 8
     candidates_per_row: int = 2
+    is_tuned: bool = False
 
     def memory_bytes(self, rows: int, dim: int) -> int:
         """What a search wants in memory to be quick: codes, their row numbers, centroids."""

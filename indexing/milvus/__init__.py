@@ -4,8 +4,16 @@ An entity is a row of the index: its number and its vector. Nothing else is ther
 catalogue, and scores are computed anew from the index's own float32 vectors.
 """
 
-from indexing.milvus.collection import INDEX_TYPES, IndexType, MilvusAddress
+from indexing.milvus.collection import INDEX_TYPES, IndexType, MilvusAddress, open_collection
 from indexing.milvus.engine import MilvusEngine
 from indexing.milvus.move import MoveReport, move_to_milvus
 
-__all__ = ["INDEX_TYPES", "IndexType", "MilvusAddress", "MilvusEngine", "MoveReport", "move_to_milvus"]
+__all__ = [
+    "INDEX_TYPES",
+    "IndexType",
+    "MilvusAddress",
+    "MilvusEngine",
+    "MoveReport",
+    "move_to_milvus",
+    "open_collection",
+]

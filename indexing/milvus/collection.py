@@ -235,6 +235,8 @@ def _require_packages(address: MilvusAddress) -> None:
     for package in ("pymilvus", *(["milvus_lite"] if address.is_lite else [])):
         if importlib.util.find_spec(package) is None:
             remedy = "pip install 'mulan-retrieval[milvus]'"
+            if package == "milvus_lite":  # which the extra leaves out where its faiss-cpu would overwrite faiss-gpu
+                remedy += ", then pip install --no-deps milvus-lite"
             raise ConfigError(f"{address.uri}: Milvus needs {package}, which is missing: {remedy}")
 
 

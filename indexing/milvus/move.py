@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import StoreError
-from indexing.catalogue import Catalogue
-from indexing.engines import ExactEngine, ShardVectors, Vectors
+from indexing.engines import ExactEngine, Vectors
 from indexing.engines.vectors import Floats
 from indexing.milvus.collection import IdRange, IndexType, MilvusAddress, MilvusCollection, open_collection
 from indexing.milvus.engine import MilvusEngine
 from indexing.milvus.numbering import EVERY_ID, Numbering
-from indexing.model import ModelRecord
-from indexing.shards import read_shard
 from indexing.tune import mixed_queries, recall
+from indexing.upkeep import read_vectors
 
 _BYTES_PER_INSERT = 16 << 20  # a cluster takes 64 MB
 _ANSWERS = 10
@@ -71,7 +69,7 @@ def move_to_milvus(
             model's vectors or another index type; counts or answers differ afterwards.
     """
     started = time.monotonic()
-    model, vectors = _read_index(folder)
+    model, vectors = read_vectors(folder)
     with open_collection(address, model, create=index_type) as collection:
         numbering = Numbering(vectors, address)
         complete = numbering.complete(collection)
@@ -90,17 +88,6 @@ def move_to_milvus(
             recall=_compare(collection, vectors, queries),
             elapsed=time.monotonic() - started,
         )
-
-
-def _read_index(folder: Path) -> tuple[ModelRecord, Vectors]:
-    # Shards are opened inside: until then, no writer can forget and delete them.
-    with Catalogue.open(folder) as catalogue, catalogue.snapshot():
-        model = catalogue.model
-        shards = [
-            ShardVectors(f"{record.name} {record.sha256}", read_shard(folder, record, dim=model.dim).vectors)
-            for record in catalogue.shards().values()
-        ]
-    return model, Vectors(shards)
 
 
 def _remove_others(collection: MilvusCollection, complete: Sequence[IdRange], within: IdRange) -> int:

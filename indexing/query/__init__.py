@@ -4,7 +4,7 @@ from indexing.query.combine import combine, explain
 from indexing.query.describe import describe, describe_term
 from indexing.query.filters import SqlFilter, add_functions, sql_filter
 from indexing.query.nodes import AudioFile, LibraryTrack, Playlist, Query, Term, Text
-from indexing.query.parse import parse_query
+from indexing.query.parse import parse_filter, parse_query
 
 __all__ = [
     "AudioFile",
@@ -19,6 +19,7 @@ __all__ = [
     "describe",
     "describe_term",
     "explain",
+    "parse_filter",
     "parse_query",
     "sql_filter",
 ]

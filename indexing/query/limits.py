@@ -16,10 +16,8 @@ def check_text(text: str) -> None:
     """Refuse what need not be parsed.
 
     Raises:
-        QueryError: blank, too long, or with a NUL, which no path can hold.
+        QueryError: too long, or with a NUL, which no path can hold.
     """
-    if not text.strip():
-        raise QueryError("the query is blank; say what the music should be like")
     if len(text) > MAX_CHARACTERS:
         raise QueryError(f"found {len(text)} characters; a query may have {MAX_CHARACTERS}", column=MAX_CHARACTERS + 1)
     if "\0" in text:
@@ -38,10 +36,15 @@ def check_query(query: Query) -> None:
     for term in query.terms:
         _check_unicode(term)
     if query.where:
-        _check_condition(query.where)
+        check_condition(query.where)
 
 
-def _check_condition(where: Condition) -> None:
+def check_condition(where: Condition) -> None:
+    """Refuse a filter that costs too much to answer.
+
+    Raises:
+        QueryError: too many conditions or values, or too deep.
+    """
     everything = list(_walk(where))
     for condition, depth in everything:
         if depth > MAX_DEPTH:

@@ -16,6 +16,8 @@ What does hold such a thing and does not parse is refused; it is never searched 
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from lark import Lark
@@ -23,8 +25,8 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from data.errors import QueryError
 from indexing.query.fields import KINDS, shown
-from indexing.query.limits import check_query, check_text
-from indexing.query.nodes import Query, Span, Term, Text
+from indexing.query.limits import check_condition, check_query, check_text
+from indexing.query.nodes import Condition, Query, Span, Term, Text
 from indexing.query.tree import QUERY_BUILDER
 
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\t\n\v\f\r", " "))
@@ -58,19 +60,45 @@ def parse_query(text: str) -> Query:
         QueryError: blank, longer than allowed, or evidently meant as a query and not one; never anything else.
     """
     text = text.translate(_LINE_BREAKS)
-    try:
+    with _pointing_into(text):
         check_text(text)
+        if not text.strip():
+            raise QueryError("the query is blank; say what the music should be like")
         query = _parsed(text)
         check_query(query)
+    return query
+
+
+def parse_filter(text: str) -> Condition:
+    """What a filter alone says, written as after `where` in a query: `year < 1990 and genre = "jazz"`.
+
+    Raises:
+        QueryError: it is none, or longer than allowed; columns count from its own start.
+    """
+    text = text.translate(_LINE_BREAKS)
+    with _pointing_into(text):
+        check_text(text)
+        try:
+            condition: Condition = _parser().parse(text, start="condition")  # type: ignore[assignment]
+        except UnexpectedInput as error:
+            raise _refusal(text, error) from error
+        check_condition(condition)
+    return condition
+
+
+@contextmanager
+def _pointing_into(text: str) -> Iterator[None]:
+    """Errors say of which text their columns are."""
+    try:
+        yield
     except QueryError as error:
         error.query = text
         raise
-    return query
 
 
 def _parsed(text: str) -> Query:
     try:
-        query = _parser().parse(text)
+        query = _parser().parse(text, start="start")
     except UnexpectedInput as error:
         if _evidence().search(text):
             raise _refusal(text, error) from error
@@ -100,6 +128,7 @@ def _parser() -> Lark:
     return Lark.open(
         "grammar.lark",
         rel_to=__file__,
+        start=["start", "condition"],
         parser="lalr",
         transformer=QUERY_BUILDER,
         keep_all_tokens=True,

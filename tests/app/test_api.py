@@ -5,6 +5,7 @@ Run: pytest tests/app/test_api.py.
 
 import json
 import sqlite3
+from datetime import UTC, datetime
 
 import pytest
 from fastapi.testclient import TestClient
@@ -89,7 +90,9 @@ def test_tracks_are_listed_by_pages_and_filters(client, ids):
 
 
 def test_health_metrics_and_a_description_are_there(client):
-    assert client.get("/api/v1/health").json() == {"status": "ok"}
+    health = client.get("/api/v1/health").json()
+    assert (health["status"], health["tracks"]) == ("ok", 5)
+    assert datetime.fromisoformat(health["loaded"]) <= datetime.now(UTC)
     search(client, "low")
     text = client.get("/api/v1/metrics").text
     assert "\nmulan_tracks 5\n" in text

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import typer
 
 from app import console, indexing
 from app.cli import main
@@ -113,6 +114,8 @@ def test_missing_tracks_are_dropped_only_on_demand_where_nothing_is_left(run, li
         (["verify", "--index", "x"], 1, "no index here"),
         (["repair", "--index", "x"], 1, "no index here"),
         (["compact", "--index", "x"], 1, "no index here"),
+        (["migrate", "--index", "x", "--model", "new"], 1, "no index here"),
+        (["migrate", "--index", "x"], 2, "--model"),
         (["build", ".", "--index", "x"], 2, "build"),
     ],
 )
@@ -153,6 +156,34 @@ def test_a_broken_shard_is_found_repaired_and_embedded_again(run, library, index
     run("sync", library, "--index", index)
     assert run("verify", "--index", index)[0] == 0
     assert titles(index) == ["a", "b", "c"]
+
+
+def test_a_library_is_forgotten_once_that_is_confirmed(run, library, index, monkeypatch):
+    run("sync", library, "--index", index)
+    asked = []
+    for answer, code in ((False, 130), (True, 0)):
+
+        def confirm(text, *, abort, err, answer=answer):
+            asked.append(text)
+            if abort and not answer:
+                raise typer.Abort
+
+        monkeypatch.setattr(typer, "confirm", confirm)
+        assert run("forget", library, "--index", index)[0] == code
+        assert titles(index) == ([] if answer else ["a", "b", "c"])
+    assert asked == [f"{index}: forget {library} and its 3 tracks?"] * 2
+
+    run("sync", library, "--index", index)
+    code, _, err = run("forget", library, "--index", index, "--yes")
+    remedy = f"mulan index compact --index {index} frees disk"
+    assert (code, err) == (0, f"{index}: 3 tracks of {library} forgotten; {remedy}\n")
+    assert len(asked) == 2
+
+
+def test_a_strange_library_cannot_be_forgotten_and_nobody_is_asked(run, library, index, tmp_path):
+    run("sync", library, "--index", index)
+    code, _, err = run("forget", tmp_path, "--index", index)
+    assert (code, err) == (1, f"mulan: {index}: holds no library {tmp_path}; it has {library}\n")
 
 
 def test_an_index_is_compacted(run, library, index):
@@ -217,3 +248,43 @@ def test_a_long_sync_writes_lines_with_rate_and_time_left_into_a_log(capsys):
         "2 of 10 files, 0.0 tracks/s, 20x real time, about 4 min left",
         "8 of 10 files, 0.0 tracks/s, 27x real time, about 1 min left",
     ]
+
+
+def test_an_index_is_given_another_model_and_says_how_far_that_is(run, library, index, toy_encoder, monkeypatch):
+    run("sync", library, "--index", index)
+    new = type(toy_encoder)(name="new", fingerprint="new-1")
+    monkeypatch.setattr(indexing, "load_model", lambda model, device, precision: new)
+    (library / "b.wav").rename(library.parent / "b.wav")
+
+    code, out, err = run("migrate", "--index", index, "--model", "new")
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert f"1 of 3 files cannot be read, first {library}/b.wav (gone, or changed since the last sync)" in err
+    out = run("info", "--index", index)[1]
+    assert "model      toy" in out
+    remedy = f"mulan index migrate --index {index} --model new"
+    assert f"migration  to new, 2 of 3 recordings embedded; go on: {remedy}" in out.replace("\n", "")
+    assert json.loads(run("info", "--index", index, "--json")[1])["migration"]["embedded"] == 2
+
+    (library.parent / "b.wav").rename(library / "b.wav")
+    code, _, err = run("migrate", "--index", index, "--model", "new")
+    assert (code, titles(index)) == (0, ["a", "b", "c"])
+    assert f"{index}: 3 tracks, now of new (1 recordings embedded, 0 quarantined, 0 dropped, in " in err
+    assert "model      new" in run("info", "--index", index)[1]
+
+    code, _, err = run("migrate", "--index", index, "--model", "new")
+    assert (code, err) == (0, f"{index}: made with new already; nothing to do\n")
+
+
+def test_tracks_that_cannot_be_migrated_are_dropped_only_on_demand_and_named(
+    run, library, index, toy_encoder, monkeypatch
+):
+    run("sync", library, "--index", index)
+    new = type(toy_encoder)(name="new", fingerprint="new-1")
+    monkeypatch.setattr(indexing, "load_model", lambda model, device, precision: new)
+    (library / "b.wav").unlink()
+
+    code, _, err = run("migrate", "--index", index, "--model", "new", "--drop-missing")
+
+    assert (code, titles(index)) == (0, ["a", "c"])
+    assert f"skipping {library}/b.wav: gone, or changed since the last sync" in err
+    assert f"{index}: 2 tracks, now of new (2 recordings embedded, 0 quarantined, 1 dropped, in " in err

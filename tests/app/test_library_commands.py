@@ -7,7 +7,7 @@ import shutil
 import pytest
 import typer
 
-from app import library_commands, tag_commands
+from app import library_commands, opening, tag_commands
 from data.errors import MulanError
 from indexing import sync_library
 
@@ -20,7 +20,7 @@ def run(capsys, toy_encoder, monkeypatch):
         app.command(name)(getattr(library_commands, name))
     for name in ("tag", "untag"):
         app.command(name)(getattr(tag_commands, name))
-    for module in (library_commands, tag_commands):
+    for module in (opening, tag_commands):
         monkeypatch.setattr(module, "load_model", lambda model, device, precision: toy_encoder)
 
     def call(*arguments):

@@ -1,5 +1,7 @@
 """Search and tagging without a page. Run: pytest tests/app/test_service.py."""
 
+import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +12,7 @@ from app import demo
 from app.service import DEFAULT_TAGS, SearchService, clock, is_non_commercial, split_tags, tag_file
 from data.errors import AudioError, QueryError, StoreError
 from data.facts import TAGS
-from indexing import sync_library
+from indexing import Index, sync_library
 
 
 def test_words_find_the_track_and_the_moment(service):
@@ -74,11 +76,28 @@ def test_a_track_has_the_tags_of_its_file(service, library):
 def test_tracks_are_listed_by_a_condition_whose_columns_are_its_own(service):
     assert [track.title for track in service.tracks_where("duration = 12")] == ["low", "middle"]
     assert service.tracks_where(" ") == list(service.index.tracks)
-    for wrong, column in (("duration = long", 12), ("moon = 3", 1), ("low", 1), ('year = 3" + "x', 9)):
+    for wrong, column in (("duration = long", 12), ("moon = 3", 1), ("low", 4), ('year = 3" + "x', 9)):
         with pytest.raises(QueryError) as raised:
             service.tracks_where(wrong)
         assert raised.value.column == column
         assert str(raised.value).startswith(f"column {column}: ")
+
+
+def test_a_sync_is_noticed_at_the_next_search(service, library, tmp_path):
+    folder = shutil.copytree(library, tmp_path / "music")
+    sync_library(service.encoder, folder, tmp_path / "index")
+    own = SearchService(service.encoder, Index.open(tmp_path / "index"))
+    tracks, loaded = own.index.tracks, own.loaded
+    assert len(tracks) == 5
+    (folder / "low.wav").rename(folder / "renamed.wav")
+    (folder / "middle.flac").unlink()
+    sync_library(service.encoder, folder, tmp_path / "index")
+    os.utime(tmp_path / "index" / "catalogue.sqlite", (1e9, 1e9))  # as if it were long ago
+
+    assert [hit.title for hit in own.search("low where duration = 12", k=9)] == ["renamed"]
+    assert [track.title for track in own.tracks_where("duration = 12")] == ["renamed"]
+    assert len(own.index.tracks) == 4
+    assert own.loaded > loaded
 
 
 def test_a_file_finds_itself_first(service, library):

@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from app import tag_write
-from app.tag_write import Field, TagChange, plan_change, restore, write_changes
+from app.tag_fields import Field
+from app.tag_write import TagChange, plan_change, restore, write_changes
 from data.audio_hash import hash_audio
 from data.errors import MulanError
 from data.file_tags import read_tags

@@ -231,7 +231,7 @@ def test_a_disk_that_fails_on_the_way_gives_no_hash_of_half_a_file(tmp_path, noi
             return super().read(size)
 
     failing = FailingFile(path.read_bytes())
-    monkeypatch.setattr("data.audio_hash._open_file", lambda _: contextlib.nullcontext(failing))
+    monkeypatch.setattr("data.audio_hash.open_file", lambda _: contextlib.nullcontext(failing))
 
     with pytest.raises(AudioError, match=r"a\.wav: found a file that cannot be read to its end \(.*\); check the disk"):
         hash_audio(path)

@@ -4,7 +4,8 @@ import faiss
 import numpy as np
 import pytest
 
-from indexing.capacity import HNSW_LINKS, Fleet, Rates, plan
+from indexing import capacity
+from indexing.capacity import HNSW_LINKS, Fleet, Rates, measure_rates, plan
 from indexing.engines import IvfSettings, ShardVectors, Vectors, build_ivf
 
 RATES = Rates(embedded_per_second=500, decoded_per_second=200)
@@ -70,3 +71,30 @@ def test_what_is_not_above_zero_is_refused(wrong):
     given = {"tracks": 1, "windows_per_track": 1, "dim": 2, "rates": RATES} | wrong
     with pytest.raises(ValueError, match="each has to be above 0"):
         plan(given.pop("tracks"), **given)
+
+
+def test_rates_are_measured_on_noise_and_on_files(toy_encoder, write_track, tmp_path, monkeypatch):
+    """Time stands still but for what is done: a quarter of a second a window, half a core's second a file."""
+    clock = {"wall": 0.0, "core": 0.0}
+    monkeypatch.setattr(capacity.time, "perf_counter", lambda: clock["wall"])
+    monkeypatch.setattr(capacity.time, "process_time", lambda: clock["core"])
+    encode, stream, batches = toy_encoder.encode_windows, capacity.stream_audio, []
+
+    def encode_slowly(waveform, sample_rate):
+        windows = len(waveform) // 1000
+        batches.append(windows)
+        clock["wall"] += windows / 4
+        return encode(waveform, sample_rate)
+
+    def stream_slowly(path, *, sample_rate):
+        clock["core"] += 0.5
+        return stream(path, sample_rate=sample_rate)
+
+    monkeypatch.setattr(toy_encoder, "encode_windows", encode_slowly)
+    monkeypatch.setattr(capacity, "stream_audio", stream_slowly)
+    files = [write_track(tmp_path / f"{angle}.wav", angle, angle) for angle in (10, 20)]
+
+    rates = measure_rates(toy_encoder, files)
+
+    assert batches == [1, 4, 8]  # the first prepares; four take a second, which is too short to measure
+    assert rates == Rates(embedded_per_second=4.0, decoded_per_second=4.0)  # four windows of a second in one second

@@ -5,18 +5,23 @@ The index under test has shards of two tracks: t0 t1, t2 t3 (three windows), t4 
 
 import os
 import re
+import shutil
 import signal
 import sqlite3
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data.errors import StoreError
 from indexing import Index, care, embedding, sync_library
-from indexing.care import compact, index_info, repair, verify
+from indexing.care import compact, forget_library, index_info, library_tracks, repair, verify
 from indexing.catalogue import Catalogue
 from indexing.catalogue_writer import open_writer
+from indexing.engines import ENGINE_FILE, IvfSettings, ShardVectors, Vectors, build_ivf
+from indexing.shards import read_shard
+from indexing.tracks import read_holdings
 
 # Newer Pythons warn of threads that a fork leaves behind; none of them matters to a sync.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning")
@@ -51,14 +56,9 @@ def change(index, statement):
 
 def vectors_by_title(index):
     """The windows and spans of every track, by its title: what no repair or compaction may change."""
-    opened = Index.open(index)
-    with Catalogue.open(index) as catalogue:
-        shards = dict(zip(catalogue.shards(), opened._shards, strict=True))
-        found = {}
-        for track in catalogue.tracks():
-            rows = slice(track.first_row, track.first_row + track.windows)
-            found[track.title] = shards[track.shard].vectors[rows].tolist(), shards[track.shard].spans[rows].tolist()
-    return found
+    holdings = read_holdings(index)
+    windows = {track.title: holdings.windows(track) for track in holdings.tracks}
+    return {title: (vectors.tolist(), spans.tolist()) for title, (vectors, spans) in windows.items()}
 
 
 def shard_names(index):
@@ -115,6 +115,71 @@ def test_a_bit_that_the_disk_lost_is_found_and_repaired_by_embedding_again(synce
     assert vectors_by_title(synced) == before
 
 
+def test_a_damaged_engine_file_is_found_and_deleted_and_no_track_is_lost(synced):
+    with Catalogue.open(synced) as catalogue:
+        records = catalogue.shards().values()
+        shards = [ShardVectors(one.key, read_shard(synced, one, dim=catalogue.model.dim).vectors) for one in records]
+    build_ivf(synced / ENGINE_FILE, Vectors(shards), IvfSettings(nlist=1, nprobe=1))
+    assert verify(synced) == []
+    content = bytearray((synced / ENGINE_FILE).read_bytes())
+    content[len(content) // 3] ^= 1
+    (synced / ENGINE_FILE).write_bytes(content)
+
+    (finding,) = verify(synced)
+    assert finding.file == synced / ENGINE_FILE
+    assert "the engine is damaged (SHA-256 differs" in finding.problem
+    assert repair(synced).tracks == 0
+    assert not (synced / ENGINE_FILE).exists()
+    assert verify(synced) == []
+    assert len(Index.open(synced).tracks) == 7
+
+
+@pytest.fixture
+def two_libraries(synced, toy_encoder, tmp_path, library):
+    """The index with another library in it: a copy of t3, a track of its own, and a file that is no audio."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("t3.wav", "t2-broken.wav"):
+        shutil.copy(library / name, other / name)
+    (other / "own.wav").write_bytes((library / "t0.wav").read_bytes()[:-200])
+    sync_library(toy_encoder, other, synced)
+    return other
+
+
+def test_a_library_is_forgotten_with_its_quarantine_and_the_others_are_as_they_were(
+    synced, library, two_libraries, toy_encoder, monkeypatch
+):
+    before = vectors_by_title(synced)
+    shutil.rmtree(library)
+    monkeypatch.chdir(library.parent)
+    assert library_tracks(synced, Path("music")) == 7
+
+    assert forget_library(synced, Path("music/")) == 7
+
+    info = index_info(synced)
+    assert [(one.root, one.tracks, len(one.quarantine)) for one in info.libraries] == [(two_libraries, 2, 1)]
+    assert verify(synced) == []
+    kept = {title: before[title] for title in ("t3", "own")}
+    assert vectors_by_title(synced) == kept
+    compact(synced)
+    assert index_info(synced).dead_rows == 0
+    assert vectors_by_title(synced) == kept
+
+
+def test_a_library_that_is_not_there_cannot_be_forgotten_and_those_that_are_are_named(
+    synced, library, two_libraries, tmp_path
+):
+    for attempt in (library_tracks, forget_library):
+        with pytest.raises(StoreError) as caught:
+            attempt(synced, tmp_path / "strange")
+        expected = f"{synced}: holds no library {tmp_path / 'strange'}; it has {library}, {two_libraries}"
+        assert str(caught.value) == expected
+    for root in (library, two_libraries):
+        forget_library(synced, root)
+    with pytest.raises(StoreError, match=r"holds no library .*; it has none"):
+        forget_library(synced, library)
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
@@ -167,7 +232,7 @@ def test_a_damaged_catalogue_is_beyond_repair_and_says_so(synced):
     path.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
 
     for attempt in (verify, repair):
-        with pytest.raises(StoreError, match=r"catalogue\.sqlite is damaged .*; restore it from a copy, or delete"):
+        with pytest.raises(StoreError, match=r"catalogue\.sqlite is damaged .*; restore it, or delete"):
             attempt(synced)
 
 

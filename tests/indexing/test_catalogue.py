@@ -19,6 +19,7 @@ from data.file_tags import Tags
 from indexing.catalogue import Catalogue, Counts, NewTrack, QuarantinedFile, RowBlock, ShardRecord, decoded, encoded
 from indexing.catalogue_writer import Failure, FileUpdate, create_catalogue, open_writer
 from indexing.model import ModelRecord
+from indexing.query import parse_filter, sql_filter
 from indexing.scan import AudioFile
 
 MODEL = ModelRecord(name="toy", fingerprint="f" * 64, dim=2, clip_seconds=1.0, licence="Apache-2.0")
@@ -91,6 +92,34 @@ def test_ids_are_found_by_a_condition_in_their_order(folder):
     with Catalogue.open(folder) as catalogue:
         assert catalogue.track_ids("seconds >= ?", 1) == [1, 2]
         assert catalogue.track_ids("path = ?", "b.mp3") == [2]
+
+
+def test_tracks_are_found_by_the_filter_of_a_query(writer):
+    writer.register(replace(SHARD, name="000001", rows=1), [new("c.mp3", content="C", artist="BJÖRK")])
+    where = sql_filter(parse_filter('artist = "björk" and duration < 1000'))
+
+    assert writer.track_ids(where.sql, *where.parameters) == [3]
+    assert [track.artist for track in writer.tracks(where.sql, *where.parameters)] == ["BJÖRK"]
+
+
+def test_a_shard_of_another_name_or_content_has_another_key():
+    keys = {SHARD.key, replace(SHARD, name="000009").key, replace(SHARD, sha256="other").key}
+    assert len(keys) == 3
+    assert replace(SHARD, rows=99).key == SHARD.key
+
+
+def test_a_library_is_dropped_with_all_that_is_known_of_it(writer):
+    other = writer.add_library(Path("/other"))
+    writer.register(replace(SHARD, name="000001", rows=1), [new("a.mp3", library=other, content="C")])
+    writer.set_mounts(1, ["usb"])
+    writer.add_quarantine([Failure(1, AudioFile("bad.mp3", 1, 1), "no audio")])
+
+    assert writer.drop_library(1) == 2
+
+    assert writer.libraries() == {other: Path("/other")}
+    assert paths(writer) == {3: "a.mp3"}
+    assert (writer.mounts(1), writer.quarantine(1)) == ([], [])
+    writer.check()
 
 
 def test_known_files_are_those_of_one_library(writer):

@@ -8,7 +8,8 @@ import pytest
 
 from data.errors import StoreError
 from indexing import duplicates, sync_library
-from indexing.duplicates import are_similar_lengths, find_duplicates, label_near
+from indexing.duplicates import find_duplicates, label_near
+from indexing.same_recording import is_same_recording
 
 THRESHOLD = math.cos(math.radians(5.5))
 
@@ -35,16 +36,6 @@ def test_tracks_of_one_direction_and_length_are_a_group_and_others_are_left_out(
 
 def test_the_length_decides_where_the_music_is_the_same(find):
     assert find({"two": [0] * 2, "four": [0] * 4, "nine": [0] * 9}) == [["two", "four"]]
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "alike"),
-    [(10, 12, True), (10, 12.1, False), (594, 600, True), (593.9, 600, False), (600, 594, True)],
-)
-def test_lengths_are_similar_within_two_seconds_or_a_hundredth(one, other, alike):
-    assert are_similar_lengths(one, other) == alike
-    near = label_near(np.ones((2, 1), np.float32), np.array([one, other], np.float64), threshold=0.9)
-    assert (near[0] == near[1]) == alike
 
 
 def test_a_group_is_what_hangs_together_and_says_how_far_its_tracks_are_from_the_first(
@@ -92,7 +83,7 @@ def test_blocks_of_any_size_find_what_comparing_every_pair_finds(monkeypatch):
     expected = np.arange(300)
     for left in range(300):
         for right in range(left):
-            if vectors[left] @ vectors[right] >= 0.7 and are_similar_lengths(seconds[left], seconds[right]):
+            if is_same_recording(vectors[left] @ vectors[right], seconds[left], seconds[right], threshold=0.7):
                 expected[expected == expected[left]] = expected[right]
     groups = {frozenset(np.flatnonzero(expected == label)) for label in expected}
     assert 100 < len(groups) < 290  # there is something to find, and something to leave

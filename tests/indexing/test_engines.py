@@ -14,8 +14,10 @@ from indexing.engines import (
     ShardVectors,
     Vectors,
     build_ivf,
+    check_engine,
     choose_engine,
     open_engine,
+    store_tuned,
 )
 
 SETTINGS = IvfSettings(nlist=128, nprobe=16)
@@ -196,10 +198,44 @@ def test_a_file_of_other_vectors_is_an_error(shards, engine_file):
 
 def test_a_file_of_a_newer_mulan_is_refused(shards, engine_file, tmp_path):
     newer = tmp_path / "engine.ivf"
-    newer.write_bytes(engine_file.read_bytes().replace(b'{"format": 1,', b'{"format": 2,'))
+    newer.write_bytes(engine_file.read_bytes().replace(b'{"format": 2,', b'{"format": 3,'))
 
-    with pytest.raises(StoreError, match="engine format 2; this mulan reads 1; upgrade mulan"):
+    with pytest.raises(StoreError, match="engine format 3; this mulan reads 2; upgrade mulan, or delete it"):
         open_engine(newer, Vectors(shards))
+
+
+def test_one_bit_that_the_disk_lost_is_found_also_after_tuning(engine_file, tmp_path):
+    path = tmp_path / "engine.ivf"
+    content = bytearray(engine_file.read_bytes())
+    path.write_bytes(content)
+    check_engine(path)
+    store_tuned(path, nprobe=4, candidates_per_row=2)
+    check_engine(path)
+
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"engine.ivf: the engine is damaged \(SHA-256 differs.*; delete it"):
+            check_engine(path)
+        store_tuned(path, nprobe=4, candidates_per_row=2)  # does not bless what it copies
+
+
+def test_another_way_of_searching_is_stored_and_the_rest_of_the_file_stays(shards, engine_file, queries, tmp_path):
+    path, vectors = tmp_path / "engine.ivf", Vectors(shards)
+    path.write_bytes(engine_file.read_bytes())
+    opened = open_engine(path, vectors)
+
+    stored = store_tuned(path, nprobe=128, candidates_per_row=8)
+
+    assert stored == dataclasses.replace(SETTINGS, nprobe=128, candidates_per_row=8, is_tuned=True)
+    assert open_engine(path, vectors).settings == stored
+    assert opened.settings == SETTINGS  # who has it open goes on
+    truth = ExactEngine(vectors).search(queries, count=10)
+    assert share_found(open_engine(path, vectors).search(queries, count=10), truth) == 1  # in all 128 lists
+    store_tuned(path, nprobe=SETTINGS.nprobe, candidates_per_row=SETTINGS.candidates_per_row)
+    index_bytes = engine_file.stat().st_size - 1000  # before the description
+    assert path.read_bytes()[:index_bytes] == engine_file.read_bytes()[:index_bytes]
+    assert [one.name for one in tmp_path.iterdir()] == ["engine.ivf"]
 
 
 def test_a_build_that_fails_leaves_the_old_file_and_nothing_beside_it(shards, engine_file):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from data.errors import StoreError
-from indexing import shards
 from indexing.catalogue import ShardRecord
 from indexing.shards import Shard, leftovers, read_shard, remove_leftovers, shard_sha256, write_shard
 
@@ -26,15 +25,11 @@ def record(tmp_path):
     return replace(RECORD, sha256=write_shard(tmp_path, "000001", SHARD))
 
 
-@pytest.mark.parametrize("mapped_bytes", [1 << 20, 0])
-def test_a_shard_is_read_back_as_it_was_written_and_mapped_if_it_is_large(tmp_path, record, monkeypatch, mapped_bytes):
-    monkeypatch.setattr(shards, "_MAPPED_BYTES", mapped_bytes)
-
+def test_a_shard_is_read_back_as_it_was_written(tmp_path, record):
     found = read_shard(tmp_path, record, dim=2)
 
     assert np.array_equal(found.vectors, SHARD.vectors)
     assert np.array_equal(found.spans, SHARD.spans)
-    assert isinstance(found.vectors, np.memmap) == (mapped_bytes == 0)
     assert shard_sha256(tmp_path, record) == record.sha256
 
 

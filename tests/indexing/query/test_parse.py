@@ -3,7 +3,7 @@
 import pytest
 
 from data.errors import MulanError, QueryError
-from indexing.query import AudioFile, LibraryTrack, Playlist, Query, Term, Text, parse_query
+from indexing.query import AudioFile, LibraryTrack, Playlist, Query, Term, Text, parse_filter, parse_query
 from indexing.query.fields import KINDS
 from indexing.query.nodes import AllOf, AnyOf, Comparison, Membership, Missing, Not
 
@@ -276,3 +276,44 @@ def test_the_largest_that_is_allowed_is_read():
     assert len(where(" or ".join(["year=1"] * 64)).conditions) == 64
     assert where("(" * 1000 + "year=1" + ")" * 1000) == where("year=1")
     assert isinstance(where("not " * 15 + "year=1"), Not)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'genre = "jazz"',
+        "year < 1990",
+        " duration > 2:00 and not (artist ~ 'eva' or bpm is missing)",
+        'library in ("a", "b")',
+        "(((year = 3)))",
+        "not genre is missing",
+    ],
+)
+def test_a_filter_alone_is_what_it_is_after_where(condition):
+    assert parse_filter(condition) == where(condition)
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        ("", 1, "found the end, expected a field"),
+        ("duration = long", 12, "found 'long', but duration is seconds"),
+        ("moon = 3", 1, "found 'moon', expected a field"),
+        ("piano", 6, "found the end, expected = != < <= > >= ~, in (…), is missing"),
+        ("year = 3 piano", 10, "found 'piano', expected and, or, the end"),
+        ('year = 3" + "x', 9, """found '" + "', expected and, or, the end"""),
+        ('year = "3', 8, "found a quote that is never closed"),
+        ('"x" where year = 3', 1, """found '"x"', expected a field"""),
+        ("where year = 3", 7, "found 'year', expected = !="),
+        ("year = 3\0", 9, "found a NUL"),
+        ("year = 3 " * 500, 4001, "found 4500 characters"),
+        (" or ".join(["year = 1"] * 65), 1, "found 65 conditions; a filter may have 64"),
+        ("not " * 17 + "year = 1", 65, "found conditions nested 17 deep"),
+    ],
+)
+def test_what_is_no_filter_is_refused_at_its_own_column(text, column, message):
+    with pytest.raises(QueryError) as caught:
+        parse_filter(text)
+    assert caught.value.column == column
+    assert message in str(caught.value)
+    assert caught.value.query == text
