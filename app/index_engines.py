@@ -131,7 +131,7 @@ def plan(
     from indexing.capacity import Rates, measure_rates
     from indexing.capacity import plan as plan_index
 
-    encoder = load_model(model, device, precision)
+    encoder = load_model(model, device, precision, bulk=True)
     rates = measure_rates(encoder, sorted(DEMO_LIBRARY.glob("*.opus")))
     console.note(
         f"measured here: {rates.embedded_per_second:,.1f} windows/s embedded, {rates.decoded_per_second:,.1f} windows/s"

@@ -54,7 +54,7 @@ def sync(
         raise typer.BadParameter(f"--min-seconds {min_seconds:g} is above --max-seconds {max_seconds:g}")
     if watch and drop_missing:
         raise typer.BadParameter("--drop-missing with --watch would drop tracks whenever a disk is unplugged")
-    load = load_model if cluster is None else partial(_load_on_cluster, address=cluster)
+    load = partial(load_model, bulk=True) if cluster is None else partial(_load_on_cluster, address=cluster)
     encoder = load(model or _model_of(index), device, precision)
     selection = Selection(
         include=include or (), exclude=exclude or (), min_seconds=min_seconds, max_seconds=max_seconds
@@ -91,7 +91,7 @@ def migrate(
     """
     from indexing.migrate import migrate_index
 
-    encoder = load_model(model, device, precision)
+    encoder = load_model(model, device, precision, bulk=True)
     with console.sync_progress() as on_progress:
         report = migrate_index(encoder, index, drop_missing=drop_missing, on_progress=on_progress)
     if report is None:

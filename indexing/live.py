@@ -3,8 +3,8 @@
 import logging
 import threading
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from data.errors import MulanError, StoreError
 from indexing.index import Index
@@ -15,7 +15,8 @@ logger = logging.getLogger(__name__)
 _RETRY_SECONDS = 60.0
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True)
+class Loaded:
     """An index and when it was loaded, in UTC."""
 
     index: Index

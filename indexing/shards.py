@@ -72,7 +72,7 @@ def read_shard(folder: Path, record: ShardRecord, *, dim: int) -> Shard:
     except (OSError, ValueError, EOFError) as error:
         raise _damaged(folder, record, str(error)) from error
     found = (vectors.shape, vectors.dtype, spans.shape, spans.dtype)
-    if found != ((record.rows, dim), np.float32, (record.rows, 2), np.float64):
+    if found != ((record.rows, dim), np.dtype(np.float32), (record.rows, 2), np.dtype(np.float64)):
         raise _damaged(folder, record, f"found {found}, expected {record.rows} windows in {dim} dimensions")
     return Shard(vectors=vectors, spans=spans)
 
