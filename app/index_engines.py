@@ -12,7 +12,7 @@ from app import console
 from app.indexing import IndexFolder
 from app.opening import COLLECTION, URI, CollectionOption, address_at
 from app.options import DEFAULT_MODEL, Device, JsonOption, Model, Precision, PrecisionOption, load_model
-from data.errors import MulanError
+from data.errors import ConfigError, MulanError
 
 app = typer.Typer()
 
@@ -72,7 +72,7 @@ def tune(
         print_tuning(curve, recall)
     if best is None:
         most = max(point.timing.recall for point in curve.points)
-        raise MulanError(f"{index}: no way finds {recall:g}, at most {most:.4f}; left as it was; give more --memory-mb")
+        raise MulanError(f"{index}: no way finds {recall:g}, at most {most:.4f}; not tuned; give more --memory-mb")
     if best.timing.p50_ms > latency_ms:
         console.note(f"{best.timing.p50_ms:.1f} ms are above --latency-ms {latency_ms:g}; a lower --recall is quicker")
     console.note(f"{index}: searched so from now on")
@@ -132,6 +132,8 @@ def plan(
     from indexing.capacity import plan as plan_index
 
     encoder = load_model(model, device, precision, bulk=True)
+    if not encoder.clip_seconds:
+        raise ConfigError(f"{model}: hears nothing, so there are no windows to plan for; name a model of music")
     rates = measure_rates(encoder, sorted(DEMO_LIBRARY.glob("*.opus")))
     console.note(
         f"measured here: {rates.embedded_per_second:,.1f} windows/s embedded, {rates.decoded_per_second:,.1f} windows/s"

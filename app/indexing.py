@@ -78,14 +78,15 @@ def migrate(
     index: IndexFolder,
     model: Annotated[str, typer.Option(help="The model that is to take the place of the old one.")],
     drop_missing: Annotated[
-        bool, typer.Option("--drop-missing", help="Drop the tracks whose files cannot be read now.")
+        bool, typer.Option("--drop-missing", help="Go without the tracks whose files cannot be used now.")
     ] = False,
     device: Device = "auto",
     precision: PrecisionOption = Precision.AUTO,
 ) -> None:
     """Embed an index anew with another model; until that is done, it is searched with the old one.
 
-    Tracks keep their ids and tags. Run it again after an interruption: it goes on where it was.
+    Tracks keep their ids and tags. Run it again after an interruption: it goes on where it was. While it runs, the
+    index cannot be synced; afterwards, restart a running `mulan serve`.
 
     Example: mulan index migrate --index ~/music.index --model mulan-mini
     """
@@ -214,11 +215,15 @@ def _model_of(index: Path) -> str:
 
 
 def _refresh_engine(index: Path) -> None:
-    """Build the engine where exact search would be slow; until that is done, searches are right, only slower."""
+    """Build the engine where exact search would be slow; where that cannot be done, searches are right, only slower."""
     from indexing.upkeep import refresh_engine
 
-    with console.count_progress("building the engine") as on_progress:
-        built = refresh_engine(index, on_progress=on_progress)
+    try:
+        with console.count_progress("building the engine") as on_progress:
+            built = refresh_engine(index, on_progress=on_progress)
+    except MulanError as error:
+        console.note(f"mulan: the engine was not built, so searches are slower until the next sync: {error}")
+        return
     if built is not None:
         console.note(f"{index}: engine built, {built.nlist:,} lists; mulan index tune --index {index} measures it")
 

@@ -98,6 +98,8 @@ def duplicates(
     from indexing.duplicates import find_duplicates
     from indexing.same_recording import SAME_RECORDING
 
+    if exact and threshold is not None:
+        raise typer.BadParameter("--exact and --threshold exclude each other")
     least = SAME_RECORDING if threshold is None else threshold
     groups = find_duplicates(index, threshold=math.inf if exact else least)
     for number, group in enumerate(groups, 1):

@@ -166,11 +166,18 @@ def serve(service: SearchService, *, host: str, port: int, token: str | None = N
         if token is None and not is_local:
             token = secrets.token_urlsafe(24)
             address += f"/?token={token}"
+            opened = address
+        else:
+            opened = address if token is None else f"{address}/?token={token}"  # which is known, and not printed
         app = create_app(service, hosts=LOOPBACK if is_local else ("*",), token=token)
         print(f"mulan is listening on {address} (Ctrl+C ends it)", flush=True)
         if _has_display():
             # Aside, because a browser of the terminal returns only when it is left; early requests wait in the socket.
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            threading.Thread(
+                target=webbrowser.open,
+                args=(opened,),
+                daemon=True,
+            ).start()
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 

@@ -193,6 +193,10 @@ def _is_kept(track: EmbeddedTrack) -> bool:
 def _connect(address: str) -> None:
     if importlib.util.find_spec("ray") is None:
         raise ConfigError("a cluster needs ray, which is missing: pip install 'mulan-retrieval[cluster]'")
+    if address.startswith("ray://"):  # Ray's client cannot stream what tasks give
+        raise ConfigError(
+            f"{address}: only a machine of the cluster can do this; run it there, with the address 'auto'"
+        )
     import ray
 
     if ray.is_initialized():

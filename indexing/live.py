@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from data.errors import MulanError, StoreError
+from indexing.catalogue import Catalogue
 from indexing.index import Index
+from indexing.model import ModelRecord
 from indexing.stamp import has_changed_since
 
 logger = logging.getLogger(__name__)
@@ -53,9 +55,10 @@ class LiveIndex:
     def _open_anew(self, old: Index) -> None:
         assert old.opening is not None
         try:
+            with Catalogue.open(old.path) as catalogue:  # read much sooner than all of it is opened
+                _require_model(old, catalogue.model)
             new = old.opening.again()
-            if new.model.fingerprint != old.model.fingerprint:
-                raise StoreError(f"{old.path}: has vectors of {new.model.name} now, and had those of {old.model.name}")
+            _require_model(old, new.model)
         except (MulanError, OSError) as error:
             self._next_try = time.monotonic() + _RETRY_SECONDS
             if str(error) != self._complaint:
@@ -64,3 +67,8 @@ class LiveIndex:
         else:
             self._complaint = ""
             self._loaded = Loaded(new, datetime.now(UTC))
+
+
+def _require_model(old: Index, model: ModelRecord) -> None:
+    if model.fingerprint != old.model.fingerprint:
+        raise StoreError(f"{old.path}: has vectors of {model.name} now, and had those of {old.model.name}")

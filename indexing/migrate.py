@@ -70,14 +70,14 @@ def migrate_index(
     """Give an index the vectors of another model; None if it has them already.
 
     Tracks keep their ids, files and tags, each recording is embedded once, interrupted work goes on after its last
-    finished shard. At the end, files that cannot be used any more are quarantined.
+    finished shard.
 
     Args:
-        drop_missing: drop the tracks whose files cannot be read.
+        drop_missing: drop the tracks whose files cannot be read, and quarantine those whose files are refused now.
         on_progress: called before the first file to embed, and after each.
 
     Raises:
-        StoreError: files cannot be read now, or none can be used; a migration to another model is begun; another
+        StoreError: files cannot be used now; a migration to another model is begun; another
             process writes the index; it is damaged or cannot be written. The index is then as it was.
     """
     started = time.perf_counter()
@@ -144,7 +144,7 @@ def _embed(
     plan = plan_sync(
         Scan(root=_ROOT, files=tuple(sorted(files)), passed_over=(), unseen=(), mounts=()),
         space.known_files(library),
-        quarantine=[AudioFile(*file[:3]) for file in space.quarantine(library)],
+        quarantine=[],  # what was refused is tried again: the decoder may have been put right
         content_of=files.__getitem__,
         drop_missing=True,
     )
@@ -179,14 +179,16 @@ def _check_left_out(
     index: Catalogue, refused: Sequence[LeftOut], missing: Sequence[LeftOut], *, drop_missing: bool
 ) -> None:
     tracks = index.count().tracks
-    if missing and not drop_missing:
-        found = f"{len(missing):,} of {tracks:,} files cannot be read, first {missing[0].path} ({missing[0].reason})"
+    if not (left_out := (*missing, *refused)):
+        return
+    first = f"first {left_out[0].path} ({left_out[0].reason})"
+    if len(left_out) == tracks:
+        found = f"none of {tracks:,} files can be used, {first}"
+        raise StoreError(f"{index.folder}: {found}; the index stays as it was; check the model and the disk")
+    if not drop_missing:
+        found = f"{len(left_out):,} of {tracks:,} files cannot be used, {first}"
         remedy = "plug in their disk or mulan index sync first, then migrate again; --drop-missing goes without them"
         raise StoreError(f"{index.folder}: {found}; the old model goes on serving, the others are embedded: {remedy}")
-    if tracks and len(refused) + len(missing) == tracks:
-        first = (*refused, *missing)[0]
-        found = f"none of {tracks:,} files can be used, first {first.path} ({first.reason})"
-        raise StoreError(f"{index.folder}: {found}; the index stays as it was; check the model and the disk")
 
 
 def _switch(

@@ -107,11 +107,13 @@ def tune_engine(
         wanted = replace(wanted, bits=old.settings.bits, candidates_per_row=old.settings.candidates_per_row)
     if old is None or old.coverage(vectors).is_due or old.settings.bits != wanted.bits:
         _build(folder, model, vectors, wanted, on_build)
-    engine = IvfEngine.open(file, vectors)
+    measured, engine = Description.read(file), IvfEngine.open(file, vectors)
     curve = tune(engine, mixed_queries(vectors, _TUNING_QUERIES), on_progress=on_measure)
     best = curve.cheapest(recall)
     if best is not None:
         with open_writer(folder, model=model):
+            if Description.read(file).sha256 != measured.sha256:
+                raise StoreError(f"{file}: built anew while it was measured; tune it again")
             store_tuned(file, nprobe=best.nprobe, candidates_per_row=best.candidates_per_row)
     return curve
 

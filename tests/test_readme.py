@@ -19,7 +19,7 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_readme_exists_with_its_options(command, capsys):
     words = shlex.split(command)[1:]
-    verb = words[:2] if words[0] in {"index", "data", "train", "eval"} else words[:1]
+    verb = words[:2] if words[0] in {"index", "data", "train", "eval", "bench"} else words[:1]
     assert main([*verb, "--help"]) == 0
     options = re.findall(r"(?<![\w-])--?[a-z][a-z-]*", " ".join(word for word in words if word.startswith("-")))
     known = capsys.readouterr().out

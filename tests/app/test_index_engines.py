@@ -27,7 +27,7 @@ needs_milvus = pytest.mark.skipif(
 def run(capsys, toy_encoder, monkeypatch):
     """run("index", "tune", …): exit code, output and notes."""
     for module in (index_engines, indexing, opening):
-        monkeypatch.setattr(module, "load_model", lambda model, device, precision: toy_encoder)
+        monkeypatch.setattr(module, "load_model", lambda model, device, precision, bulk=False: toy_encoder)
 
     def call(*arguments):
         code = main([str(one) for one in arguments])

@@ -15,7 +15,7 @@ from indexing import Index, Progress, watch
 def run(capsys, toy_encoder, monkeypatch):
     """run("sync", …): exit code, output and notes of `mulan index sync …`; `run.models` are the models asked for."""
 
-    def load(model, device, precision):
+    def load(model, device, precision, *, bulk=False):
         call.models.append(model)
         return toy_encoder
 
@@ -253,12 +253,12 @@ def test_a_long_sync_writes_lines_with_rate_and_time_left_into_a_log(capsys):
 def test_an_index_is_given_another_model_and_says_how_far_that_is(run, library, index, toy_encoder, monkeypatch):
     run("sync", library, "--index", index)
     new = type(toy_encoder)(name="new", fingerprint="new-1")
-    monkeypatch.setattr(indexing, "load_model", lambda model, device, precision: new)
+    monkeypatch.setattr(indexing, "load_model", lambda model, device, precision, bulk: new)
     (library / "b.wav").rename(library.parent / "b.wav")
 
     code, out, err = run("migrate", "--index", index, "--model", "new")
     assert (code, out, len(err.splitlines())) == (1, "", 1)
-    assert f"1 of 3 files cannot be read, first {library}/b.wav (gone, or changed since the last sync)" in err
+    assert f"1 of 3 files cannot be used, first {library}/b.wav (gone, or changed since the last sync)" in err
     out = run("info", "--index", index)[1]
     assert "model      toy" in out
     remedy = f"mulan index migrate --index {index} --model new"
@@ -280,7 +280,7 @@ def test_tracks_that_cannot_be_migrated_are_dropped_only_on_demand_and_named(
 ):
     run("sync", library, "--index", index)
     new = type(toy_encoder)(name="new", fingerprint="new-1")
-    monkeypatch.setattr(indexing, "load_model", lambda model, device, precision: new)
+    monkeypatch.setattr(indexing, "load_model", lambda model, device, precision, bulk: new)
     (library / "b.wav").unlink()
 
     code, _, err = run("migrate", "--index", index, "--model", "new", "--drop-missing")

@@ -21,7 +21,7 @@ def run(capsys, toy_encoder, monkeypatch):
     for name in ("tag", "untag"):
         app.command(name)(getattr(tag_commands, name))
     for module in (opening, tag_commands):
-        monkeypatch.setattr(module, "load_model", lambda model, device, precision: toy_encoder)
+        monkeypatch.setattr(module, "load_model", lambda model, device, precision, bulk=False: toy_encoder)
 
     def call(*arguments):
         app(args=[str(one) for one in arguments], standalone_mode=False)

@@ -19,7 +19,7 @@ from data.errors import StoreError
 from indexing import Index, care, embedding, migrate, sync_library
 from indexing.care import begun_migration, compact, index_info, repair, verify
 from indexing.catalogue import Catalogue
-from indexing.catalogue_writer import open_writer
+from indexing.catalogue_writer import CatalogueWriter, open_writer
 from indexing.migrate import migrate_index
 from indexing.tracks import read_holdings
 
@@ -298,7 +298,7 @@ def test_files_that_cannot_be_read_leave_the_old_model_in_place_and_say_what_to_
         migrate_index(new, synced)
 
     assert str(refused.value) == (
-        f"{synced}: 2 of 9 files cannot be read, first {library}/t1.wav (gone, or changed since the last sync); "
+        f"{synced}: 2 of 9 files cannot be used, first {library}/t1.wav (gone, or changed since the last sync); "
         "the old model goes on serving, the others are embedded: plug in their disk or mulan index sync first, then "
         "migrate again; --drop-missing goes without them"
     )
@@ -316,7 +316,7 @@ def test_files_that_cannot_be_read_leave_the_old_model_in_place_and_say_what_to_
 def test_a_disk_plugged_in_again_is_all_that_is_needed(synced, library, tmp_path, new):
     begin(new, synced)
     library.rename(tmp_path / "away")
-    with pytest.raises(StoreError, match="3 of 9 files cannot be read"):  # of the others the vectors are there
+    with pytest.raises(StoreError, match="3 of 9 files cannot be used"):  # of the others the vectors are there
         migrate_index(new, synced)
     assert index_info(synced).migration.embedded == 4
     (tmp_path / "away").rename(library)
@@ -344,7 +344,10 @@ def test_files_that_the_decoder_now_refuses_go_to_quarantine_on_the_switch(synce
     begin(new, synced)
     assert stable_rows(synced) == before
 
-    report = migrate_index(new, synced)
+    with pytest.raises(StoreError, match=r"2 of 9 files cannot be used, first .*t0\.wav \(no longer read\); the old"):
+        migrate_index(new, synced)
+    assert stable_rows(synced) == before
+    report = migrate_index(new, synced, drop_missing=True)
 
     assert [(one.path.name, one.reason) for one in report.quarantined] == [
         ("t0.wav", "no longer read"), ("t4.wav", "no longer read"),
@@ -353,6 +356,17 @@ def test_files_that_the_decoder_now_refuses_go_to_quarantine_on_the_switch(synce
     assert [(file.path, file.tries) for file in info.quarantine] == [("t0.wav", 1), ("t2-broken.wav", 1), ("t4.wav", 1)]
     assert (report.tracks, verify(synced)) == (7, [])
     assert sync_library(new, library, synced).still_quarantined == 3
+
+
+def test_a_decoder_put_right_is_all_that_is_needed(synced, new, monkeypatch):
+    read = new.embed_files
+    refusing = [embedding.FailedFile(path=None, reason="no decoder")]
+    with monkeypatch.context() as broken:
+        broken.setattr(new, "embed_files", lambda paths: [*refusing, *list(read(paths))[1:]])
+        with pytest.raises(StoreError, match="files cannot be used"):
+            migrate_index(new, synced)
+
+    assert migrate_index(new, synced).tracks == 9
 
 
 def test_a_model_that_can_use_no_file_takes_nothing_over(synced, new, monkeypatch, everything_in):
@@ -456,14 +470,14 @@ def test_a_migration_killed_before_any_write_of_its_own_equals_an_uninterrupted_
 
 def test_a_migration_killed_within_its_switch_is_taken_back_and_done_again(synced, new, monkeypatch, everything_in):
     before = everything_in(synced)
-    really = migrate.transaction
+    really = CatalogueWriter.change_model
 
-    def killed(folder, connection, begin):
-        connection.set_progress_handler(lambda: os.kill(os.getpid(), signal.SIGKILL), 200)
-        return really(folder, connection, begin)
+    def killed(writer, *values, **keywords):
+        writer._connection.set_progress_handler(lambda: os.kill(os.getpid(), signal.SIGKILL), 200)
+        really(writer, *values, **keywords)
 
     with monkeypatch.context() as patched:
-        patched.setattr(migrate, "transaction", killed)
+        patched.setattr(CatalogueWriter, "change_model", killed)
         assert forked(lambda: migrate_index(new, synced)) == -signal.SIGKILL
     assert everything_in(synced)["catalogue"] == before["catalogue"]
     new.embedded.clear()
