@@ -47,4 +47,5 @@ $(BIN)/python:
 .venv/installed-dev: pyproject.toml $(BIN)/python
 	@echo "installing torch and friends into .venv: about 5 GB, a few minutes"
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps "milvus-lite>=3.2,<4" # it asks for the CPU build of FAISS
 	touch .venv/installed $@

@@ -41,3 +41,7 @@ def test_the_tree_of_the_readme_is_the_tree_of_the_repository():
     folders = re.findall(r"^(\w+)/ {2,}\w", README, re.MULTILINE)
     assert sorted(folders) == ["app", "configs", "data", "indexing", "mulan", "tests"]
     assert all((ROOT / folder).is_dir() for folder in folders)
+
+
+def test_no_figure_of_the_readme_is_left_to_be_filled_in():
+    assert re.findall(r"^[A-Z_]+$", README, re.MULTILINE) == []

@@ -6,7 +6,7 @@ mixed queries are means of three vectors, which lie beside the vectors as texts 
 - Lists. More and smaller ones find more in the same number of scanned vectors: mixed queries 0.975 in 8 lists of 128,
   0.981 in 16 of 256, 0.992 in 32 of 512. More of them take longer to train; hence about twice the root of the rows.
 - Probes. A sixteenth of 512 lists finds 0.992 for mixed queries, a thirty-second 0.979, a sixty-fourth 0.938; queries
-  among the vectors find all in each.
+  among the vectors find all in each. Of 100,000 vectors in 2,000 clusters, a sixteenth finds 0.88: so an eighth.
 - Codes. With 8 bits, twice as many candidates as rows asked for lose nothing against float32: 16 bits pay nothing, nor
   does a rotation. With 4 bits it does: 0.865 without and 0.998 with it at twice, and 1.000 at four times as many.
 - Time. A dimension of a vector scanned takes 0.12 ns with 8 bits and 0.17 ns with 4, which are more to compute. The
@@ -79,4 +79,4 @@ def ivf_settings(rows: int, dim: int, *, memory_bytes: int | None = None, latenc
 def _affordable_probes(rows: int, dim: int, nlist: int, *, bits: int, latency_ms: float) -> int:
     nanoseconds = latency_ms * 1e6 - nlist * dim * _CENTROID_NANOSECONDS
     affordable = int(nanoseconds / (rows / nlist * dim * _SCAN_NANOSECONDS[bits]))
-    return max(_FEWEST_PROBES, min(nlist // 16, affordable))
+    return max(_FEWEST_PROBES, min(nlist // 8, affordable))

@@ -289,14 +289,14 @@ def test_two_shards_of_one_key_are_an_error():
 
 def test_below_100_000_vectors_search_is_exact():
     assert choose_engine(99_999, 512) is None
-    # twice the root of 100,000 is 632, of which 512 is the nearest power of two; a sixteenth of it is 32
-    assert choose_engine(100_000, 512) == IvfSettings(nlist=512, nprobe=32)
+    # twice the root of 100,000 is 632, of which 512 is the nearest power of two; an eighth of it is 64
+    assert choose_engine(100_000, 512) == IvfSettings(nlist=512, nprobe=64)
 
 
 def test_a_million_vectors_take_a_third_of_float32_at_most():
     settings = choose_engine(1_000_000, 512)
 
-    assert settings == IvfSettings(nlist=2048, nprobe=128)
+    assert settings == IvfSettings(nlist=2048, nprobe=256)
     # 512 bytes of codes and 8 of id for each vector, and the centroids
     assert settings.memory_bytes(1_000_000, 512) == 1_000_000 * 520 + 2048 * 512 * 4
     assert settings.memory_bytes(1_000_000, 512) / (1_000_000 * 512 * 4) < 1 / 3
