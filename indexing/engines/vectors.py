@@ -81,8 +81,8 @@ class Vectors:
     def score(self, query: Floats, rows: Rows) -> Floats:
         """Inner products float32 [len(rows)] of a query float32 [d] with rows, which are in ascending order.
 
-        The same bits whatever else is scored with it, and the same as `faiss.knn` gives for a single query; those of
-        BLAS, which FAISS takes for many queries at once, can differ.
+        The same bits whatever else is scored with it and on however many threads; those of `faiss.knn`, which sums in
+        other orders for other numbers of queries and threads, can differ.
         """
         taken, scores = self.take(rows), np.empty(len(rows), np.float32)
         query, numbers = np.ascontiguousarray(query, np.float32), np.arange(len(rows))

@@ -72,7 +72,7 @@ def test_exact_rows_and_scores_are_those_of_numpy(shards, batch):
     assert found.scores == pytest.approx(-np.sort(-products, axis=1)[:, :10], abs=1e-6)
 
 
-def test_a_row_has_the_same_score_alone_in_a_batch_and_from_faiss(shards, queries):
+def test_a_row_has_the_same_score_alone_and_in_a_batch_and_nearly_that_of_faiss(shards, queries):
     engine = ExactEngine(Vectors(shards))
     together = engine.search(queries, count=10)
 
@@ -81,7 +81,8 @@ def test_a_row_has_the_same_score_alone_in_a_batch_and_from_faiss(shards, querie
         assert alone.scores.tolist() == together.scores[number : number + 1].tolist()
         matrix = np.concatenate([shard.vectors for shard in shards])
         of_faiss, _ = faiss.knn(queries[number : number + 1], matrix, 10, metric=faiss.METRIC_INNER_PRODUCT)
-        assert alone.scores.tolist() == of_faiss.tolist()
+        # FAISS itself sums in another order with another number of threads: float32 rounding of 64 products.
+        assert alone.scores == pytest.approx(of_faiss, abs=1e-6)
 
 
 def test_equal_scores_are_ordered_by_row_across_shards():
