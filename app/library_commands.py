@@ -131,7 +131,7 @@ def playlist(
 
     Neighbours are alike, no artist follows himself where others are there, and no recording comes twice.
 
-    Example: mulan playlist "slow piano" --minutes 60 --out quiet.m3u8 --map '/mnt/music=Z:\Music'
+    Example: mulan playlist "slow solo piano" --minutes 60 --out quiet.m3u8 --map '/mnt/music=Z:\Music'
     """
     from indexing.playlist import make_playlist
     from indexing.playlist_files import check_suffix, write_playlist
