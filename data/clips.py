@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Below this length a mean of unit vectors is rounding error, and its direction means nothing.
-_MIN_NORM = 1e-6
+MIN_NORM = 1e-6
+"""Below this length a mean of unit vectors is rounding error, and its direction means nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def pool_windows(vectors: np.ndarray) -> np.ndarray:
         raise ValueError(f"vectors has shape {vectors.shape}; must be [w, d] with w >= 1")
     mean = vectors.mean(axis=0, dtype=np.float64)
     norm = float(np.linalg.norm(mean))
-    if not norm >= _MIN_NORM:  # also refuses NaN
+    if not norm >= MIN_NORM:  # also refuses NaN
         raise ValueError(f"the mean of {len(vectors)} vectors has length {norm:.1e}; it has no direction")
     pooled: np.ndarray = (mean / norm).astype(np.float32)
     return pooled

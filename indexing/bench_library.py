@@ -19,16 +19,16 @@ import numpy as np
 import soundfile
 
 from indexing.bench import clustered_blocks
-from indexing.catalogue import CATALOGUE, NewTrack, ShardRecord
+from indexing.catalogue import CATALOGUE, NewTrack
 from indexing.catalogue_writer import open_writer
-from indexing.embedding import SHARD_TRACKS
+from indexing.embedding import SHARD_TRACKS, write_next_shard
 from indexing.engines import ENGINE_FILE
 from indexing.engines.vectors import Floats
 from indexing.index import Index
-from indexing.model import ModelRecord, window_rule
+from indexing.model import model_record
 from indexing.query import parse_query
 from indexing.search import matching_tracks
-from indexing.shards import SHARDS, Shard, write_shard
+from indexing.shards import SHARDS, Shard
 from indexing.sync import SyncReport, sync_library
 from indexing.upkeep import refresh_engine
 from mulan.encoding import EmbeddedFile
@@ -211,29 +211,16 @@ def _make_album(folder: Path) -> None:
 
 
 def _make_index(library: Path, index: Path, encoder: _MadeEncoder, *, tracks: int, windows: int) -> None:
-    model = ModelRecord(
-        name=encoder.name,
-        fingerprint=encoder.fingerprint,
-        dim=encoder.dim,
-        clip_seconds=encoder.clip_seconds,
-        licence=encoder.licence,
-    )
+    made: Any = encoder
     own = (vector for block in clustered_blocks(tracks, encoder.dim, clusters=_clusters(tracks)) for vector in block)
-    with open_writer(index, model=model) as writer:
+    with open_writer(index, model=model_record(made)) as writer:
         key = writer.add_library(library)
         for first in range(0, tracks, SHARD_TRACKS):
             numbers = range(first, min(first + SHARD_TRACKS, tracks))
             vectors = _windows_of(np.stack([next(own) for _ in numbers]), windows, first)
-            name, spans = writer.next_shard(), np.tile(_spans(windows), (len(numbers), 1))
-            record = ShardRecord(
-                name=name,
-                rows=len(vectors),
-                precision=encoder.precision,
-                fingerprint=model.fingerprint,
-                window_rule=window_rule(model),
-                licence=model.licence,
-                sha256=write_shard(index, name, Shard(vectors=vectors, spans=spans)),
-            )
+            spans = np.tile(_spans(windows), (len(numbers), 1))
+            shard = Shard(vectors=vectors, spans=spans)
+            record = write_next_shard(writer, shard, precision=encoder.precision)
             writer.register(record, [_track(library, key, number, windows) for number in numbers])
 
 

@@ -22,7 +22,7 @@ from indexing.model import window_rule
 from indexing.scan import AudioFile, Remark
 from indexing.shards import Shard, write_shard
 from indexing.sync_plan import PlannedFile
-from mulan.encoding import EmbeddedFile, Encoder, FailedFile
+from mulan.encoding import Encoder, FailedFile
 
 SHARD_TRACKS = 256  # killed work loses at most this many tracks; a shard of songs is about 12 MB
 
@@ -142,26 +142,16 @@ class Intake:
                 self.audio_seconds += tracks[-1].seconds
             tell()
         if tracks:
-            record = self._write(outcomes)
+            shard = Shard(
+                vectors=np.concatenate([one.vectors for one in outcomes]).astype(np.float32, copy=False),
+                spans=np.concatenate([one.spans for one in outcomes]).astype(np.float64, copy=False),
+            )
+            record = write_next_shard(self._writer, shard, precision=self._encoder.precision)
             self._writer.register(record, tracks, replaces=replaces, failures=self._failures)
         elif self._failures:
             self._writer.add_quarantine(self._failures)
         self._failures.clear()
         self._contents.update(track.content for track in tracks)
-
-    def _write(self, outcomes: Sequence[EmbeddedFile]) -> ShardRecord:
-        vectors = np.concatenate([one.vectors for one in outcomes]).astype(np.float32, copy=False)
-        spans = np.concatenate([one.spans for one in outcomes]).astype(np.float64, copy=False)
-        name, model = self._writer.next_shard(), self._writer.model
-        return ShardRecord(
-            name=name,
-            rows=len(vectors),
-            precision=self._encoder.precision,
-            fingerprint=model.fingerprint,
-            window_rule=window_rule(model),
-            licence=model.licence,
-            sha256=write_shard(self._writer.folder, name, Shard(vectors=vectors, spans=spans)),
-        )
 
     def _take_back_orphans(self) -> None:
         """What has the audio of a file that could not be used has to be tried itself, before what lies behind it."""
@@ -203,6 +193,27 @@ class Intake:
         else:
             self.quarantined.append(Remark(file.path, reason))
             self._failures.append(Failure(self._library, file, reason))
+
+
+def write_next_shard(writer: CatalogueWriter, shard: Shard, *, precision: str) -> ShardRecord:
+    """Write a shard of an index under the next free name; gives what is to be registered of it.
+
+    Args:
+        precision: in which its vectors were computed.
+
+    Raises:
+        StoreError: it could not be written.
+    """
+    name, model = writer.next_shard(), writer.model
+    return ShardRecord(
+        name=name,
+        rows=len(shard.vectors),
+        precision=precision,
+        fingerprint=model.fingerprint,
+        window_rule=window_rule(model),
+        licence=model.licence,
+        sha256=write_shard(writer.folder, name, shard),
+    )
 
 
 def _obstacle(path: Path, file: AudioFile) -> str | None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from data.clips import pool_windows
+from data.clips import MIN_NORM, pool_windows
 from data.errors import QueryError
 from indexing.catalogue import Catalogue, TrackEntry
 from indexing.engines import ENGINE_FILE, Engine, ExactEngine, ShardVectors, Vectors, open_engine
@@ -21,8 +21,6 @@ from indexing.scoring import Recordings, Scores, Scoring, check_scoring, counted
 from indexing.shards import Shard, read_shard
 from indexing.stamp import Stamp, read_stamp
 from mulan.encoding import Encoder
-
-_MIN_NORM = 1e-6  # as in data.clips: a shorter mean of unit vectors is rounding error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +276,7 @@ class Index:
             if len(groups) == k:
                 break
             vector = self._finder.windows_of(recording).mean(axis=0, dtype=np.float64).astype(np.float32)
-            vector /= max(float(np.linalg.norm(vector)), _MIN_NORM)  # windows that cancel out are near to nothing
+            vector /= max(float(np.linalg.norm(vector)), MIN_NORM)  # windows that cancel out are near to nothing
             length = self.tracks[places[0]].seconds
             near = np.flatnonzero(is_same_recording(pooled @ vector, seconds, length))
             if len(near):

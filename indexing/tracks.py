@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from data.clips import MIN_NORM
 from indexing.catalogue import Catalogue, RowBlock, TrackEntry
 from indexing.model import ModelRecord
 from indexing.shards import Shard, read_shard
 
 Floats = npt.NDArray[np.float32]
 
-_MIN_NORM = 1e-6  # as in data.clips: a shorter mean of unit vectors is rounding error
 _ROWS_PER_BLOCK = 16_384  # 67 MB of float64 at 512 dimensions
 
 
@@ -105,5 +105,5 @@ def _pool(vectors: Floats, recordings: list[RowBlock]) -> Floats:
     sums = np.add.reduceat(block, edges[:-1], axis=0, dtype=np.float64)[::2]
     means = sums / np.array([one.windows for one in recordings])[:, np.newaxis]
     norms = np.linalg.norm(means, axis=1, keepdims=True)
-    pooled: Floats = np.where(norms >= _MIN_NORM, means / np.maximum(norms, _MIN_NORM), 0).astype(np.float32)
+    pooled: Floats = np.where(norms >= MIN_NORM, means / np.maximum(norms, MIN_NORM), 0).astype(np.float32)
     return pooled
