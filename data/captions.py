@@ -117,8 +117,8 @@ _NAMED_MODES = ("major", "minor")
 
 
 def write_captions(facts: Facts, rng: np.random.Generator) -> tuple[str, ...]:
-    """Write `CAPTIONS_PER_TRACK` different captions or fewer: bare words, lists, queries and sentences."""
-    writers = (_bare, _list, _query, _sentence, _question, _list, _query, _negation)
+    """Write `CAPTIONS_PER_TRACK` different captions or fewer: bare words, lists, queries, sentences and all at once."""
+    writers = (_bare, _complete, _query, _sentence, _list, _complete, _question, _complete, _negation)
     captions: dict[str, None] = {}
     for attempt in range(4 * CAPTIONS_PER_TRACK):
         caption = writers[attempt % len(writers)](facts, rng)
@@ -142,6 +142,25 @@ def full_caption(facts: Facts) -> str:
         return f"{start} for solo {names[0]}, {_tempo(facts)}."
     drums = {"kit": ["drums"], "hand": ["hand drums"], "tabla": ["tabla"], "none": []}[facts.drums]
     return f"{start} with {_joined([*names, *drums])}, {_tempo(facts)}."
+
+
+def _complete(facts: Facts, rng: np.random.Generator) -> str:
+    """Tempo, style, up to four instruments and the drums: as a sentence, as a query, or as a list."""
+    if rng.random() < 0.3:
+        return full_caption(facts)
+    mood, style, tempo = _mood(facts, rng), _style(facts, rng), _tempo(facts)
+    names = _names(facts, rng, most=4)
+    drums = [] if facts.is_solo or (facts.drums == "none" and rng.random() < 0.5) else [_drums(facts, rng)]
+    form = int(rng.integers(3))
+    if form == 0:
+        noun = "piece" if facts.is_solo else _pick(_NOUNS[:-1], rng)
+        scoring = f"for solo {names[0]}" if facts.is_solo else f"with {_joined(names)}"
+        return ", ".join([f"{_article(f'{mood} {style} {noun}'.strip())} {scoring}", *drums, tempo]) + "."
+    if form == 1:
+        return " ".join([mood, style, f"solo {names[0]}" if facts.is_solo else _joined(names), *drums, tempo])
+    true = [tag for tag in ("solo", "drums", "no drums", "tabla") if tag in facts.tags]
+    words = [word for word in (mood, style, *names, *true) if word]
+    return ", ".join([*rng.permutation(words), tempo] if rng.random() < 0.5 else rng.permutation(words))
 
 
 def _bare(facts: Facts, rng: np.random.Generator) -> str:

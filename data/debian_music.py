@@ -8,6 +8,7 @@ what there is; it alone decides which split a track is in.
 import fnmatch
 import hashlib
 import logging
+import re
 import shutil
 import subprocess
 import tempfile
@@ -47,6 +48,12 @@ _LARGEST_MEMBER_BYTES = 200_000_000
 _STEM, _BACKING, _MIX = "guitar.ogg", "song.ogg", "mix.flac"
 _PARTS = {_STEM: "guitar", _BACKING: "backing", _MIX: "mix"}
 _TITLES = ("title", "artist", "album", "genre")
+# What a word of a title or a file's name says of the music; others are names, jokes and scenes of a game.
+_TOLD_BY_TITLE = {
+    "ambient": "ambient", "blues": "blues", "celtic": "celtic", "celtica": "celtic", "chipdisko": "chiptune",
+    "gameboy": "chiptune", "indian": "indian", "jazz": "jazz", "medieval": "early music", "orchestral": "orchestral",
+    "rag": "ragtime", "taiko": "drums",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,11 +152,17 @@ def _package_tracks(package: MusicPackage, place: Path) -> Iterator[Track]:
             path=path,
             seconds=round(seconds, 3),
             captions=known.captions,
-            tags=known.tags,
-            absent=known.absent,
+            tags=(*known.tags, *_told_by(f"{path.stem} {facts.get('title', '')}")),
+            absent=(*known.absent, *package.absent),
             split=package.split,
             facts=facts,
+            scores=package.scores,
         )
+
+
+def _told_by(title: str) -> tuple[str, ...]:
+    words = re.findall(r"[a-z]+", title.lower())
+    return tuple(dict.fromkeys(_TOLD_BY_TITLE[word] for word in words if word in _TOLD_BY_TITLE))
 
 
 def _files(place: Path, suffixes: frozenset[str] | set[str]) -> list[Path]:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -118,11 +119,13 @@ class Clips:
         """
         rng = seeded_generator(self._seed, epoch, "order")
         if self._cache is None:
-            return rng.permutation(len(self.tracks))
+            return self._shuffled(range(len(self.tracks)), rng)
         names = [str(name) for name in rng.permutation(sorted(self._shards))]
         step = max(1, self._cache.keep // 2)
         groups = (names[first : first + step] for first in range(0, len(names), step))
-        return np.concatenate([rng.permutation([n for name in group for n in self._shards[name]]) for group in groups])
+        return np.concatenate(
+            [self._shuffled([n for name in group for n in self._shards[name]], rng) for group in groups]
+        )
 
     def first_readable(self, read: Callable[[int], Example], numbers: Iterable[int], skipped: list[Skipped]) -> Example:
         """What `read` gives for the first of some tracks whose file can be read; the others are added to `skipped`.
@@ -140,6 +143,9 @@ class Clips:
         raise AudioError(
             f"{path}: {reason}; nor could any other file that was tried be read; check the manifest's paths"
         )
+
+    def _shuffled(self, numbers: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+        return rng.permutation(numbers)
 
     def _crop(self, number: int, rng: np.random.Generator | None) -> Example:
         """At a random place, or in the middle without a generator."""
@@ -188,6 +194,8 @@ class CaptionedClips(Clips):
 
     Args:
         mel_shape: bands and frames of the mel of a clip; needed where `audio` blanks parts of it.
+        kin: so many tracks in a row share a tag, which is drawn anew in each epoch, rare ones first, so that the
+            clips of a batch are hard to tell apart; 1 leaves the order to chance.
 
     Raises:
         ManifestError: as for `Clips`, or a track has neither captions nor tags.
@@ -204,6 +212,7 @@ class CaptionedClips(Clips):
         clip_seconds: float,
         seed: int,
         mel_shape: tuple[int, int] | None = None,
+        kin: int = 1,
         cache: ShardCache | None = None,
     ) -> None:
         super().__init__(tracks, sample_rate=sample_rate, clip_seconds=clip_seconds, seed=seed, cache=cache)
@@ -214,7 +223,8 @@ class CaptionedClips(Clips):
             )
         if audio.spec_augment and mel_shape is None:
             raise ValueError("spec_augment needs mel_shape")
-        self._text, self._audio, self._mel_shape = text, audio, mel_shape
+        self._text, self._audio, self._mel_shape, self._kin = text, audio, mel_shape, kin
+        self._tag_counts = Counter(tag for track in self.tracks for tag in track.tags)
 
     def read(self, number: int, *, epoch: int) -> Example:
         """A track's clip and text in an epoch; unreadable files that were to be mixed in are in its `skipped`.
@@ -257,6 +267,24 @@ class CaptionedClips(Clips):
         claims = claimed_tags(text, track.tags)
         example = super().read_centre(number)
         return dataclasses.replace(example, text=text, labels=dataclasses.replace(example.labels, claims=claims))
+
+    def _shuffled(self, numbers: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+        order = super()._shuffled(numbers, rng)
+        if self._kin == 1:
+            return order
+        by_tag: dict[str, list[int]] = {}
+        for number in order:
+            by_tag.setdefault(self._drawn_tag(int(number), rng), []).append(int(number))
+        groups = [alike[i : i + self._kin] for alike in by_tag.values() for i in range(0, len(alike), self._kin)]
+        return np.array([number for group in rng.permutation(len(groups)) for number in groups[group]])
+
+    def _drawn_tag(self, number: int, rng: np.random.Generator) -> str:
+        """One of a track's tags, each as likely as it is rare."""
+        tags = self.tracks[number].tags
+        if not tags:
+            return ""
+        rareness = 1 / np.array([self._tag_counts[tag] for tag in tags])
+        return tags[rng.choice(len(tags), p=rareness / rareness.sum())]
 
     def _draw_blanked(self, rng: np.random.Generator) -> np.ndarray | None:
         if self._audio.spec_augment is None or self._mel_shape is None:

@@ -12,7 +12,7 @@ from data.errors import ManifestError
 from data.manifest import Track
 from data.pseudo_labels import PseudoLabels, TagStatistics
 
-PART_SECONDS = 30.0
+PART_SECONDS = 20.0
 """Long tracks become parts of this length, since music changes and an epoch takes one clip of each."""
 
 SURE, SURELY_NOT = 1.0, -0.5
@@ -33,6 +33,13 @@ WORDS: dict[str, str | None] = {
     "Progressive rock": "progressive rock",
     "rnb": "r&b",
 }
+
+
+# Nobody calls classical what a teacher is sure is one of these.
+_NEVER_CLASSICAL = frozenset(
+    ("electronic", "electronica", "electro", "dance", "House", "metal", "heavy metal", "hard rock", "punk", "Hip-Hop")
+)
+_CLASSICAL = ("classical", "baroque", "early music")
 
 
 def tag_parts(tracks: Iterable[Track], labels: PseudoLabels, statistics: TagStatistics) -> Iterator[Track]:
@@ -61,10 +68,12 @@ def _part(track: Track, start: float, seconds: float, scores: np.ndarray, labels
     order = np.argsort(-scores)
     sure = [labels.tags[tag] for tag in order if scores[tag] >= SURE][:MOST_TAGS]
     denied = [labels.tags[tag] for tag in order if scores[tag] < SURELY_NOT]
+    ours = [word for word, score in track.scores.items() if score >= SURE]
     known = {*track.tags, *track.absent}
     distances = {_word(tag): round(float(score), 3) for tag, score in zip(labels.tags, scores, strict=True)}
-    tags = tuple(dict.fromkeys((*track.tags, *_said(sure, but=track.absent))))
-    absent = tuple(dict.fromkeys((*track.absent, *_said(denied, but=tags))))
+    tags = tuple(dict.fromkeys((*track.tags, *ours, *_said(sure, but=track.absent))))
+    impossible = _CLASSICAL if _NEVER_CLASSICAL.intersection(sure) else ()
+    absent = tuple(dict.fromkeys((*track.absent, *_said([*denied, *impossible], but=tags))))
     return replace(
         track,
         id=f"{track.id}#{start:g}",
@@ -73,7 +82,10 @@ def _part(track: Track, start: float, seconds: float, scores: np.ndarray, labels
         tags=tags,
         absent=absent,
         facts={**track.facts, "pseudo_labels_of": labels.teacher},
-        scores={word: score for word, score in distances.items() if word is not None and word not in known},
+        scores={
+            **{word: score for word, score in distances.items() if word is not None and word not in known},
+            **track.scores,
+        },
     )
 
 

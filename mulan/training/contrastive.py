@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from accelerate import Accelerator
-from pydantic import NonNegativeFloat, model_validator
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from data.audio import MIN_SECONDS
@@ -59,6 +59,7 @@ class MulanTrainConfig(TrainingConfig):
         trainable: how much of each backbone is trained.
         tag_weight: of the loss of single words, `mulan.loss.tag_loss`, beside that of pairs; 0 leaves it out.
         glossary: phrases that mean words; their loss, `mulan.loss.glossary_loss`, has the weight of the words'.
+        kin: of a batch, so many clips in a row share a tag: what they do not share is then what is learnt.
         centre: shift the audio latents of what is saved by their mean over the middles of the training tracks, which
             are read for it at each save; what is validated is not shifted.
         text, audio: how captions and crops are augmented.
@@ -70,6 +71,7 @@ class MulanTrainConfig(TrainingConfig):
     tag_weight: NonNegativeFloat = 0.0
     glossary: Glossary | None = None
     trainable: TrainableConfig = TrainableConfig()
+    kin: PositiveInt = 1
     centre: bool = False
     text: TextAugmentation = TextAugmentation()
     audio: AudioAugmentation = AudioAugmentation()
@@ -274,6 +276,7 @@ class MulanStage:
             clip_seconds=model.clip_seconds,
             seed=self.config.seed,
             mel_shape=(MEL_BANDS, frames),
+            kin=self.config.kin,
             cache=cache,
         )
 

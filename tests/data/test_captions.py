@@ -126,6 +126,26 @@ def test_a_full_caption_names_tempo_style_instruments_and_drums() -> None:
     assert full_caption(replace(with_kit, programs=())) == "A piece with drums, around 132 bpm."
 
 
+def test_a_third_of_the_captions_say_all_at_once() -> None:
+    facts = Facts(
+        style="bluegrass",
+        style_tags=("bluegrass",),
+        unsure_tags=(),
+        programs=(105, 110),  # banjo, fiddle
+        drums="kit",
+        bpm=140.0,
+        key="G",
+        mode="major",
+        beats_per_bar=4,
+        onsets_per_second=5.0,
+        level_db=-20.0,
+    )
+    written = [caption for seed in range(60) for caption in write_captions(facts, np.random.default_rng(seed))]
+    complete = [caption for caption in written if all(word in caption for word in ("bluegrass", "banjo", "fiddle"))]
+    assert 0.25 < len(complete) / len(written) < 0.6
+    assert full_caption(facts) in written
+
+
 def test_a_full_caption_of_a_solo_says_so_and_styles_without_a_word_are_said_by_their_tags() -> None:
     assert full_caption(SLOW_SOLO_PIANO) == "A slow classical piece for solo piano, around 60 bpm."
     named = replace(SLOW_SOLO_PIANO, style="gypsy jazz", style_tags=("jazz",))

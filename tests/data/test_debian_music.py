@@ -244,3 +244,15 @@ def test_what_is_not_yet_unpacked_is_no_package(tmp_path):
     (tmp_path / "train" / "zaz-data.unfinished").mkdir(parents=True)
     assert found_packages(tmp_path) == []
     assert MusicPackage(name="x", licence="MIT").folder == Path("train/x")
+
+
+def test_what_a_title_or_a_package_is_known_for_becomes_words(tmp_path):
+    music = tmp_path / "train" / "0ad-data" / f"{GAMES}/0ad/audio/music"
+    write(music / "Celtic_Pride.ogg", ogg(440))
+    write(music.parent / "ambient" / "wind.ogg", ogg(550))
+    (track,) = list_music(tmp_path)
+    assert track.id.endswith("Celtic_Pride.ogg")
+    assert track.tags == ("celtic",)
+    assert track.scores == {"orchestral": 1.5, "classical": 1.2}
+    assert {"techno", "metal"} < set(track.absent)
+    assert not {*track.tags, *track.scores} & set(track.absent)

@@ -60,6 +60,25 @@ def test_an_epoch_is_a_permutation_that_changes_with_the_epoch(tmp_path, write_c
     assert not np.array_equal(clips.order(0), clips.order(1))
 
 
+def test_kin_follow_each_other_in_groups_that_share_a_tag(tmp_path):
+    tags = ("cello", "flute", "tuba")
+    tracks = [Track(id=str(i), path=tmp_path, tags=(tags[i % 3],)) for i in range(24)]
+    order = captioned_clips_of(tracks, kin=4).order(0)
+    assert sorted(order) == list(range(24))
+    groups = order.reshape(6, 4) % 3
+    assert (groups == groups[:, :1]).all()
+    assert not np.array_equal(order, captioned_clips_of(tracks, kin=4).order(1))
+    chance = captioned_clips_of(tracks).order(0).reshape(6, 4) % 3
+    assert not (chance == chance[:, :1]).all()
+
+
+def test_a_rare_tag_makes_kin_rather_than_a_common_one(tmp_path):
+    """Of 60 tracks all have drums and six each one of ten instruments, which is drawn 10 times out of 11."""
+    tracks = [Track(id=str(i), path=tmp_path, tags=("drums", f"instrument {i % 10}")) for i in range(60)]
+    order = captioned_clips_of(tracks, kin=6).order(0) % 10
+    assert (order[1:] == order[:-1]).mean() > 0.5  # by chance 0.1
+
+
 def test_the_key_of_a_clip_says_where_in_the_track_it_starts(ramp):
     example = clips_of([ramp(9.0)]).read(0, epoch=0)
     assert seconds_in(example.waveform) == pytest.approx(example.key.start + np.array([0, 0.999]), abs=2e-3)
