@@ -150,7 +150,8 @@ def _complete(facts: Facts, rng: np.random.Generator) -> str:
         return full_caption(facts)
     mood, style, tempo = _mood(facts, rng), _style(facts, rng), _tempo(facts)
     names = _names(facts, rng, most=4)
-    drums = [] if facts.is_solo or (facts.drums == "none" and rng.random() < 0.5) else [_drums(facts, rng)]
+    is_unsaid = facts.is_solo or not facts.programs or (facts.drums == "none" and rng.random() < 0.5)
+    drums = [] if is_unsaid else [_drums(facts, rng)]
     form = int(rng.integers(3))
     if form == 0:
         noun = "piece" if facts.is_solo else _pick(_NOUNS[:-1], rng)

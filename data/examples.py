@@ -194,8 +194,8 @@ class CaptionedClips(Clips):
 
     Args:
         mel_shape: bands and frames of the mel of a clip; needed where `audio` blanks parts of it.
-        kin: so many tracks in a row share a tag, which is drawn anew in each epoch, rare ones first, so that the
-            clips of a batch are hard to tell apart; 1 leaves the order to chance.
+        kin: up to so many tracks in a row share a tag, so that the clips of a batch are hard to tell apart. Which of
+            its tags counts is drawn for each track and epoch, rare ones more often. 1 leaves the order to chance.
 
     Raises:
         ManifestError: as for `Clips`, or a track has neither captions nor tags.

@@ -43,12 +43,12 @@ _CLASSICAL = ("classical", "baroque", "early music")
 
 
 def tag_parts(tracks: Iterable[Track], labels: PseudoLabels, statistics: TagStatistics) -> Iterator[Track]:
-    """Cut tracks into parts, each with the words that a teacher would give it beside those it has.
+    """Cut tracks into parts, each with the words that a teacher would give it, and those we are as sure of.
 
     Absolute values say more about how common a word was on Last.fm than about the music, so all is counted in standard
     deviations from a tag's mean over the training music: a word is true from `SURE` on, false below `SURELY_NOT`, and
-    not known between. The part's `scores` are these distances, of all words of which nothing was known; its facts name
-    the teacher.
+    not known between. The part's `scores` are these distances, of all words of which nothing was known, and the scores
+    that the track has; those are ours, and outweigh the teacher's. Its facts name the teacher.
 
     Raises:
         ManifestError: the length of a track is not known.

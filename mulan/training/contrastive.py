@@ -59,7 +59,7 @@ class MulanTrainConfig(TrainingConfig):
         trainable: how much of each backbone is trained.
         tag_weight: of the loss of single words, `mulan.loss.tag_loss`, beside that of pairs; 0 leaves it out.
         glossary: phrases that mean words; their loss, `mulan.loss.glossary_loss`, has the weight of the words'.
-        kin: of a batch, so many clips in a row share a tag: what they do not share is then what is learnt.
+        kin: up to so many clips of a batch in a row share a tag: what they do not share is then what is learnt.
         centre: shift the audio latents of what is saved by their mean over the middles of the training tracks, which
             are read for it at each save; what is validated is not shifted.
         text, audio: how captions and crops are augmented.

@@ -146,6 +146,13 @@ def test_a_third_of_the_captions_say_all_at_once() -> None:
     assert full_caption(facts) in written
 
 
+def test_captions_of_drums_alone_leave_no_holes() -> None:
+    facts = replace(SLOW_SOLO_PIANO, style="rock", style_tags=("rock",), programs=(), drums="kit", voices=0)
+    captions = _many(facts)
+    assert any("drums alone" in caption and "60 bpm" in caption for caption in captions)
+    assert not [caption for caption in captions if re.search(r",,| ,|, \.|^,|,$|, ,|  ", caption)]
+
+
 def test_a_full_caption_of_a_solo_says_so_and_styles_without_a_word_are_said_by_their_tags() -> None:
     assert full_caption(SLOW_SOLO_PIANO) == "A slow classical piece for solo piano, around 60 bpm."
     named = replace(SLOW_SOLO_PIANO, style="gypsy jazz", style_tags=("jazz",))
