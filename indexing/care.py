@@ -1,5 +1,6 @@
 """Looking after an index: what is in it, what is wrong with it, and making it whole and small again."""
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +16,11 @@ from indexing.catalogue import CATALOGUE, Catalogue, Counts, QuarantinedFile, Ro
 from indexing.catalogue_writer import CatalogueWriter, open_writer
 from indexing.embedding import SHARD_TRACKS
 from indexing.engines import ENGINE_FILE, check_engine
+from indexing.lock import is_written, looking
 from indexing.model import ModelRecord
 from indexing.shards import SHARDS, Shard, leftovers, read_shard, remove_leftovers, shard_sha256, write_shard
+
+logger = logging.getLogger(__name__)
 
 MIGRATING = "migrating"  # in an index folder: the index of its recordings with another model, see migrate.py
 _MIGRATED = ".migrated"  # what is left of it, among the shards
@@ -46,11 +50,16 @@ class LibraryInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class BegunMigration:
-    """A migration under way: to which model, how many of the index's recordings it has embedded, and of how many."""
+    """A migration that was begun: to which model, how many of the index's recordings it has embedded, of how many.
+
+    Attributes:
+        is_running: whether a process is at it.
+    """
 
     model: ModelRecord
     embedded: int
     recordings: int
+    is_running: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +135,9 @@ def begun_migration(catalogue: Catalogue) -> BegunMigration | None:
             return None  # it has ended: the index is of that model
         recordings = _contents(catalogue)
         embedded = len(recordings & _contents(begun))
-        return BegunMigration(model=begun.model, embedded=embedded, recordings=len(recordings))
+        return BegunMigration(
+            model=begun.model, embedded=embedded, recordings=len(recordings), is_running=is_written(space)
+        )
 
 
 def forget_files(writer: CatalogueWriter) -> None:
@@ -143,6 +154,9 @@ def forget_files(writer: CatalogueWriter) -> None:
 def verify(folder: Path) -> list[Finding]:
     """Read all of an index and say what is wrong with it; nothing is changed.
 
+    Shards that belong to no track are found unless another process writes the index: then they may be its next ones,
+    and a line in the log says that they were passed over. A writer clears away what others left before it starts.
+
     Raises:
         StoreError: the catalogue itself is damaged: then only a copy of it, or a new index, can help.
     """
@@ -150,7 +164,8 @@ def verify(folder: Path) -> list[Finding]:
         catalogue.check()
         with catalogue.snapshot():
             shards, blocks = catalogue.shards(), _by_shard(catalogue.blocks())
-            remains = leftovers(folder, {shard.name for shard in shards.values()})
+            with looking(folder) as is_idle:
+                remains = leftovers(folder, {shard.name for shard in shards.values()}) if is_idle else []
             model = _model(folder)  # that of the shards: the check took long, and the index may have been migrated
         found = [
             Finding(problem, shard)
@@ -158,7 +173,9 @@ def verify(folder: Path) -> list[Finding]:
             for problem in _problems(folder, model, record, blocks.get(shard, ()))
         ]
         present = catalogue.shards().keys()  # reading takes long, and a writer may have dropped some
-    strays = [Finding(f"{path}: belongs to no track; left by a killed writer, or being written") for path in remains]
+    if not is_idle:
+        logger.warning("%s: another process is writing it; shards that it has yet to register are passed over", folder)
+    strays = [Finding(f"{path}: belongs to no track; left by a killed writer") for path in remains]
     return [*(finding for finding in found if finding.shard in present), *_engine_problems(folder), *strays]
 
 

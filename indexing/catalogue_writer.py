@@ -6,9 +6,6 @@ safely on a network disk. The price: readers wait while a writer commits (millis
 With synchronous=FULL the truncation is synced too, so what was committed outlives a power cut.
 """
 
-import fcntl
-import io
-import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,11 +33,10 @@ from indexing.catalogue import (
     refuse_old_format,
     transaction,
 )
+from indexing.lock import LOCK, writing
 from indexing.model import ModelRecord, check_model
 from indexing.scan import AudioFile
 from indexing.shards import remove_leftovers, sync_folder
-
-LOCK = ".lock"  # held by the one writer; holds its process id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,15 +248,14 @@ def open_writer(folder: Path, *, model: ModelRecord) -> Iterator[CatalogueWriter
     Shards that a killed writer did not come to register are cleared away.
 
     Raises:
-        StoreError: another process is writing; the folder holds something else or another model's index; the
-            catalogue is damaged; or it cannot be written.
+        BusyError: another process is writing.
+        StoreError: the folder holds something else or another model's index; the catalogue is damaged; or it cannot
+            be written.
     """
     with reaching(folder):
         _check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("a+")
-    with lock:
-        _take(lock, folder)
+    with writing(folder):
         if not (folder / CATALOGUE).exists():
             create_catalogue(folder, model)
         connection = connect(folder, "rw")
@@ -282,18 +277,6 @@ def _check_folder(folder: Path) -> None:
         others = sorted({path.name for path in folder.iterdir()} - {LOCK, CATALOGUE + UNFINISHED})
         if others:
             raise StoreError(f"{folder}: holds {others[0]!r} and no index; choose a new folder for the index")
-
-
-def _take(lock: io.TextIOWrapper, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        owner = lock.read().strip() or "unknown"
-        raise StoreError(f"{folder}: process {owner} is writing this index; wait for it or end it") from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
 
 
 def _columns(track: NewTrack, **place: int) -> dict[str, Any]:

@@ -1,16 +1,21 @@
-"""Migrating: embed an index anew with another model, while the old space goes on serving.
+"""Migrating: embed an index anew with another model, while the old space goes on serving, and being synced.
 
-INDEX/migrating is an index of its own. It is synced, not with a walk of the disk but with the tracks of INDEX, and so
-goes on after its last finished shard when it was killed, also if INDEX was synced meanwhile. Its one library is the
-whole file system. Once it is full its shards get a second place among those of INDEX, by hard links: who clears those
-away as unregistered takes nothing from it. Then one transaction makes them, and the new model, what counts. Until then
-no reader sees anything of it; who opened the index before keeps what was mapped.
+INDEX/migrating is an index of its own, with a lock of its own. It is synced, not with a walk of the disk but with the
+tracks of INDEX, and so goes on after its last finished shard when it was killed. Its one library is the whole file
+system. Whoever syncs INDEX meanwhile is followed, round after round, until a round finds nothing to embed; only then,
+and once nobody else writes INDEX, does the migration lock it. What was synced since that round, which took no time, is
+taken in; then the shards get a second place among those of INDEX, by hard links: who clears those away as unregistered
+takes nothing from the space. One transaction makes them, and the new model, what counts; tracks, with their ids, files
+and tags, are those of INDEX at that moment. Until then no reader sees anything of it; who opened the index before keeps
+what was mapped.
 """
 
+import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,16 +23,20 @@ from typing import NamedTuple
 from data.errors import StoreError
 from data.file_tags import read_tags
 from indexing.care import MIGRATING, begun_migration, forget_files, repair
-from indexing.catalogue import Catalogue, ShardRecord, TrackEntry, reaching
+from indexing.catalogue import CATALOGUE, Catalogue, ShardRecord, TrackEntry, reaching
 from indexing.catalogue_writer import CatalogueWriter, Failure, FileUpdate, open_writer
 from indexing.embedding import Intake, Progress, has_changed
-from indexing.model import ModelRecord, model_record
+from indexing.lock import BusyError
+from indexing.model import ModelRecord, check_model, model_record
 from indexing.scan import AudioFile, Scan
 from indexing.shards import SHARDS, sync_folder
 from indexing.sync_plan import plan_sync
 from mulan.encoding import Encoder
 
+logger = logging.getLogger(__name__)
+
 _ROOT = Path("/")
+_POLL_SECONDS = 5.0  # while another process writes the index
 _NOT_AS_KNOWN = "gone, or changed since the last sync"
 
 
@@ -70,44 +79,44 @@ def migrate_index(
     """Give an index the vectors of another model; None if it has them already.
 
     Tracks keep their ids, files and tags, each recording is embedded once, interrupted work goes on after its last
-    finished shard.
+    finished shard. Others may write the index meanwhile, but for the last moments; one who is at it then is waited for.
 
     Args:
         drop_missing: drop the tracks whose files cannot be read, and quarantine those whose files are refused now.
-        on_progress: called before the first file to embed, and after each.
+        on_progress: called before the first file to embed, and after each; counts anew for what was synced meanwhile.
 
     Raises:
-        StoreError: files cannot be used now; a migration to another model is begun; another
-            process writes the index; it is damaged or cannot be written. The index is then as it was.
+        StoreError: files cannot be used now; a migration to another model is begun, or another process is at one;
+            the index was given another model meanwhile; it is damaged or cannot be written. It is then as it was.
     """
     started = time.perf_counter()
     folder, model = Path(os.path.abspath(index)), model_record(encoder)
     with Catalogue.open(folder) as catalogue:
-        old = catalogue.model
-    is_done = old.fingerprint == model.fingerprint
-    if is_done and not (folder / MIGRATING).exists():
+        old, begun = catalogue.model, begun_migration(catalogue)
+    if begun is None and (folder / MIGRATING / CATALOGUE).exists():
+        with open_writer(folder, model=old) as writer:
+            forget_files(writer)  # of one killed after its switch
+    if old.fingerprint == model.fingerprint:
         return None
-    with open_writer(folder, model=old) as writer:
-        forget_files(writer)  # one killed after its switch
-        if is_done:
-            return None
-        if begun := begun_migration(writer):
-            _check_begun(folder, begun.model, model)
-            repair(folder / MIGRATING)  # the old vectors will be given up for these
-        with open_writer(folder / MIGRATING, model=model) as space:
-            embedded, unreadable = _embed(space, encoder, _files(writer), on_progress)
-            refused, missing = _left_out(writer, space, unreadable)
+    if begun is not None:
+        _check_begun(folder, begun.model, model)
+        repair(folder / MIGRATING)  # the old vectors will be given up for these
+    with open_writer(folder / MIGRATING, model=model) as space:
+        follower = _Follower(space, encoder, on_progress)
+        with _caught_up(folder, old, follower) as writer:
+            refused, missing = _left_out(writer, space, follower.unreadable)
             _check_left_out(writer, refused, missing, drop_missing=drop_missing)
             _switch(writer, space, refused=refused, missing=missing)
-        forget_files(writer)
-        return MigrateReport(
-            model=model,
-            tracks=writer.count().tracks,
-            embedded=embedded,
-            quarantined=tuple(refused),
-            dropped=tuple(missing),
-            elapsed=time.perf_counter() - started,
-        )
+            forget_files(writer)  # while the space is locked: nobody takes it for one to go on with
+            tracks = writer.count().tracks
+    return MigrateReport(
+        model=model,
+        tracks=tracks,
+        embedded=follower.embedded,
+        quarantined=tuple(refused),
+        dropped=tuple(missing),
+        elapsed=time.perf_counter() - started,
+    )
 
 
 def _check_begun(folder: Path, begun: ModelRecord, model: ModelRecord) -> None:
@@ -117,11 +126,80 @@ def _check_begun(folder: Path, begun: ModelRecord, model: ModelRecord) -> None:
         raise StoreError(f"{folder}: a migration to {found} (fingerprint {model.fingerprint[:12]}); {remedy}")
 
 
+class _Follower:
+    """Makes the space hold what the index holds, as often as it is asked to.
+
+    Attributes:
+        embedded: how many recordings were embedded.
+        unreadable: why files could not be read when that was last tried, by path.
+    """
+
+    def __init__(
+        self, space: CatalogueWriter, encoder: Encoder, on_progress: Callable[[Progress], None] | None
+    ) -> None:
+        self.embedded = 0
+        self.unreadable: dict[str, str] = {}
+        self._space, self._encoder, self._on_progress = space, encoder, on_progress
+        self._library = space.add_library(_ROOT)
+        self._files: Mapping[AudioFile, str] | None = None
+        # What an earlier run was refused is tried again: the decoder may have been put right.
+        space.release(self._library, [file.path for file in space.quarantine(self._library)])
+
+    def follow(self, files: Mapping[AudioFile, str]) -> bool:
+        """Take in files as the index has them, with their contents; whether any of them had to be embedded."""
+        if files == self._files:
+            return False
+        library, space = self._library, self._space
+        plan = plan_sync(
+            Scan(root=_ROOT, files=tuple(sorted(files)), passed_over=(), unseen=(), mounts=()),
+            space.known_files(library),
+            quarantine=[AudioFile(*file[:3]) for file in space.quarantine(library)],
+            content_of=files.__getitem__,
+            drop_missing=True,
+        )
+        space.release(library, plan.released)
+        space.drop([track.id for track in plan.gone])
+        kept = [(track.id, file, read_tags(_ROOT / file.path)) for track, file in [*plan.moved, *plan.retagged]]
+        space.update_files([FileUpdate(track=track, **file._asdict(), tags=tags) for track, file, tags in kept])
+        planned = sorted([*plan.new, *plan.changed, *plan.copies], key=lambda one: one.file)
+        absent = {one.file.path: _NOT_AS_KNOWN for one in planned if has_changed(_ROOT / one.file.path, one.file)}
+        present = [one._replace(content=files[one.file]) for one in planned if one.file.path not in absent]
+        intake = Intake(space, self._encoder, library=library, root=_ROOT)
+        intake.run(present, self._on_progress)
+        self._files, self.unreadable = files, absent | dict(intake.skipped)
+        self.embedded += len(intake.embedded)
+        return bool(intake.embedded)
+
+
+@contextmanager
+def _caught_up(folder: Path, old: ModelRecord, follower: _Follower) -> Iterator[CatalogueWriter]:
+    """The index, locked for writing once it has nothing more to embed, and followed to its last change."""
+    with ExitStack() as stack:
+        complaint = ""
+        while True:
+            with Catalogue.open(folder) as index:
+                files = _files(index)
+                check_model(folder, index.model, name=old.name, fingerprint=old.fingerprint)
+            if follower.follow(files):
+                continue  # what was synced meanwhile may take as long again
+            try:
+                writer = stack.enter_context(open_writer(folder, model=old))
+                break
+            except BusyError as busy:
+                if str(busy) != complaint:
+                    complaint = str(busy)
+                    logger.warning("%s; all is embedded, and the switch waits until it ends", busy)
+                time.sleep(_POLL_SECONDS)
+        follower.follow(_files(writer))
+        yield writer
+
+
 def _files(index: Catalogue) -> dict[AudioFile, str]:
     """The files of an index's tracks, by their paths below the root of the file system, with their contents."""
+    with index.snapshot():
+        tracks, roots = list(index.tracks()), index.libraries()
     found: dict[str, tuple[AudioFile, str]] = {}
-    roots = index.libraries()
-    for track in index.tracks():
+    for track in tracks:
         file = _file(track, roots)
         # A folder may be a library inside another; which of them was synced last, the disk knows.
         if file.path not in found or not has_changed(_ROOT / file.path, file):
@@ -131,33 +209,6 @@ def _files(index: Catalogue) -> dict[AudioFile, str]:
 
 def _file(track: TrackEntry, roots: Mapping[int, Path]) -> AudioFile:
     return AudioFile(str(roots[track.library] / track.path).lstrip("/"), track.size, track.mtime_ns)
-
-
-def _embed(
-    space: CatalogueWriter,
-    encoder: Encoder,
-    files: Mapping[AudioFile, str],
-    on_progress: Callable[[Progress], None] | None,
-) -> tuple[int, dict[str, str]]:
-    """Make the space hold files: how many were embedded, and why others could not be read, by path."""
-    library = space.add_library(_ROOT)
-    plan = plan_sync(
-        Scan(root=_ROOT, files=tuple(sorted(files)), passed_over=(), unseen=(), mounts=()),
-        space.known_files(library),
-        quarantine=[],  # what was refused is tried again: the decoder may have been put right
-        content_of=files.__getitem__,
-        drop_missing=True,
-    )
-    space.release(library, plan.released)
-    space.drop([track.id for track in plan.gone])
-    kept = [(track.id, file, read_tags(_ROOT / file.path)) for track, file in [*plan.moved, *plan.retagged]]
-    space.update_files([FileUpdate(track=track, **file._asdict(), tags=tags) for track, file, tags in kept])
-    planned = sorted([*plan.new, *plan.changed, *plan.copies], key=lambda one: one.file)
-    absent = {one.file.path: _NOT_AS_KNOWN for one in planned if has_changed(_ROOT / one.file.path, one.file)}
-    present = [one._replace(content=files[one.file]) for one in planned if one.file.path not in absent]
-    intake = Intake(space, encoder, library=library, root=_ROOT)
-    intake.run(present, on_progress)
-    return len(intake.embedded), absent | dict(intake.skipped)
 
 
 def _left_out(index: Catalogue, space: Catalogue, unreadable: Mapping[str, str]) -> tuple[list[LeftOut], list[LeftOut]]:

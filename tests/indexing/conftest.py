@@ -1,16 +1,24 @@
-"""What tests of an index share: a toy library, its sync, all that an index holds, an index that may only be read."""
+"""What tests of an index share: a toy library, its sync, all that an index holds, an index that may only be read.
+
+And what tests of its migration share: an index to migrate, a model to migrate it to, and looks at what came of it.
+"""
 
 import os
 import shutil
 import sqlite3
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from indexing import Selection, SyncReport, sync_library
+from indexing import Index, Selection, SyncReport, care, embedding, sync_library
+from indexing.embedding import Progress
+from indexing.migrate import migrate_index
+from indexing.tracks import read_holdings
 
 
 @pytest.fixture
@@ -75,3 +83,110 @@ def made_read_only() -> Iterator[Callable[[Path], Path]]:
     for path in (place / "index", *(place / "index").rglob("*")):
         path.chmod(0o755)
     shutil.rmtree(place)
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards have two tracks, and writes are not synced."""
+    monkeypatch.setattr(embedding, "SHARD_TRACKS", 2)
+    monkeypatch.setattr(care, "SHARD_TRACKS", 2)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def synced(toy_encoder: Any, library: Path, index: Path, write_track: Callable[..., Path]) -> Path:
+    """An index of t0 to t6 and two copies of t5."""
+    write_track(library / "copy of t5.wav", 60)
+    write_track(library / "t5 again.wav", 60)
+    sync_library(toy_encoder, library, index)
+    return index
+
+
+@pytest.fixture
+def new(toy_encoder: Any) -> Any:
+    """Another model, that sees every angle 90 degrees further on, and a text where it was."""
+    encoder = type(toy_encoder)(name="new", fingerprint="new-1")
+    see = encoder.encode_windows
+
+    def see_turned(waveform: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+        vectors, spans = see(waveform, sample_rate)
+        return np.stack([-vectors[:, 1], vectors[:, 0]], axis=1), spans
+
+    encoder.encode_windows = see_turned
+    return encoder
+
+
+@pytest.fixture
+def begin() -> Callable[..., None]:
+    """begin(encoder, index, files=5): migrate until so many files were embedded."""
+
+    def run(encoder: Any, index: Path, *, files: int = 5) -> None:
+        def interrupt(progress: Progress) -> None:
+            if progress.done >= files:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            migrate_index(encoder, index, on_progress=interrupt)
+
+    return run
+
+
+@pytest.fixture
+def best() -> Callable[[Path, float], str]:
+    """best(index, degrees): the title that answers an angle."""
+
+    def ask(index: Path, degrees: float) -> str:
+        angle = np.deg2rad(degrees)
+        return Index.open(index).search(np.array([np.cos(angle), np.sin(angle)], np.float32), k=1)[0].title
+
+    return ask
+
+
+@pytest.fixture
+def stable_rows() -> Callable[[Path], list[object]]:
+    """stable_rows(index): all of the catalogue that a migration has to keep: ids, files, tags, quarantine."""
+
+    def read(index: Path) -> list[object]:
+        connection = sqlite3.connect(index / "catalogue.sqlite")
+        columns = "id, library, path, size, mtime_ns, content, title, artist, album, genre, year, bpm"
+        queries = (f"SELECT {columns} FROM tracks", "SELECT * FROM libraries", "SELECT * FROM quarantine")
+        found = [list(connection.execute(query)) for query in queries]
+        connection.close()
+        return found
+
+    return read
+
+
+@pytest.fixture
+def vectors_of() -> Callable[[Path], dict[str, list[list[float]]]]:
+    """vectors_of(index): the windows of every track by its path, in the order of ids."""
+
+    def read(index: Path) -> dict[str, list[list[float]]]:
+        held = read_holdings(index)
+        return {track.path: held.windows(track).vectors.round(5).tolist() for track in held.tracks}
+
+    return read
+
+
+@pytest.fixture
+def turned() -> Callable[[dict[str, list[list[float]]]], dict[str, list[list[float]]]]:
+    """turned(vectors): what `vectors_of` gives of the old model, as the new one sees it."""
+    return lambda vectors: {path: [[0.0 - y, x] for x, y in windows] for path, windows in vectors.items()}
+
+
+@pytest.fixture
+def forked() -> Callable[[Callable[[], object]], int]:
+    """forked(work): do some work in another process; gives its exit code, minus the signal that killed it."""
+
+    def run(work: Callable[[], object]) -> int:
+        child = os.fork()
+        if child:
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    return run

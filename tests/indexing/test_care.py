@@ -222,7 +222,7 @@ def test_what_killed_writers_left_is_found_and_removed(synced):
     (synced / "shards" / ".partial").mkdir()
 
     (finding,) = verify(synced)
-    assert finding.problem.endswith(".partial: belongs to no track; left by a killed writer, or being written")
+    assert finding.problem.endswith(".partial: belongs to no track; left by a killed writer")
     assert (len(repair(synced).findings), shard_names(synced)) == (1, ["000001", "000002", "000003", "000004"])
 
 
