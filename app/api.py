@@ -39,6 +39,7 @@ MAX_PAGE = 1000
 MAX_TAGS = 200
 MAX_TAG_CHARACTERS = 20_000  # of a whole list
 _LARGEST_ID = 2**63 - 1
+_BEHIND = "the index was changed and could not be loaded anew, so what it was before answers; the server's log says why"
 
 
 def printable(text: object) -> object:
@@ -139,11 +140,16 @@ class Tags(BaseModel):
 
 
 class Health(BaseModel):
-    """That the server answers, how many tracks from, and when it loaded them."""
+    """That the server answers, how many tracks from, of which model, and when it loaded them.
+
+    `problem` says that the index has changed since and could not be loaded anew; why, the log says.
+    """
 
     status: str
     tracks: int
+    model: Printable
     loaded: datetime
+    problem: str | None
 
 
 def create_api(service: SearchService) -> FastAPI:
@@ -226,9 +232,11 @@ def _add_tracks(api: FastAPI, service: SearchService) -> None:
 
 def _add_state(api: FastAPI, service: SearchService, counters: Counters) -> None:
     @api.get("/health")
-    def health() -> Health:
-        """That the server answers, and from what; asks for no token."""
-        return Health(status="ok", tracks=len(service.index.tracks), loaded=service.loaded)
+    async def health() -> Health:  # on the event loop: it waits for nothing, not even for a free thread
+        """That the server answers, and from what it loaded last; asks for no token."""
+        loaded, problem = service.loaded, _BEHIND if service.is_behind else None
+        model = loaded.encoder.name
+        return Health(status="ok", tracks=len(loaded.index.tracks), model=model, loaded=loaded.at, problem=problem)
 
     @api.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> PlainTextResponse:

@@ -176,7 +176,7 @@ def _training_rate(record: Mapping[str, Any]) -> str:
     left = record["eta_minutes"]
     return (
         f"loss {record['loss']:.4g}, lr {record['learning_rate']:.2g}, {record['samples_per_second']:.4g} clips/s"
-        f"{utilisation}, {_duration(left / 60)} left"
+        f"{utilisation}, {duration(left / 60)} left"
     )
 
 
@@ -189,14 +189,14 @@ def print_estimate(estimate: Any) -> None:
     table.add_row("all", *(f"{total:,}" for total in totals))
     results.print(table)
     results.print(
-        f"memory of a process {_gigabytes(estimate.memory)}: weights {_gigabytes(estimate.weights)}, gradients"
-        f" {_gigabytes(estimate.gradients)}, optimiser {_gigabytes(estimate.optimizer)}, activations"
-        f" {_gigabytes(estimate.activations)}"
+        f"memory of a process {byte_size(estimate.memory)}: weights {byte_size(estimate.weights)}, gradients"
+        f" {byte_size(estimate.gradients)}, optimiser {byte_size(estimate.optimizer)}, activations"
+        f" {byte_size(estimate.activations)}"
     )
     source = "measured" if estimate.is_measured else "from the measured peak and an assumed utilisation"
     results.print(
         f"a step {estimate.flops / 1e12:.3g} TFLOP, {estimate.step_seconds:.3g} s a process ({source}),"
-        f" {estimate.steps:,} steps {_duration(estimate.hours)}; reading audio and communication not included"
+        f" {estimate.steps:,} steps {duration(estimate.hours)}; reading audio and communication not included"
     )
 
 
@@ -206,7 +206,7 @@ def print_training_comparison(comparison: Any) -> None:
     for name, speed in (("naive loop", comparison.naive), ("mulan", comparison.ours)):
         results.print(
             f"{name:<10}  {speed.clips_per_second:6.2f} windows/s  {speed.page_faults_per_clip:10,.0f} page faults"
-            f" a window  {_gigabytes(speed.peak_bytes)} at most"
+            f" a window  {byte_size(speed.peak_bytes)} at most"
         )
     results.print(f"ratio {comparison.ratio:.2f}")
 
@@ -296,12 +296,20 @@ def _bar(*more: ProgressColumn) -> Progress:
     return Progress(*columns, *more, console=_notes, disable=not _notes.is_terminal)
 
 
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.3g} GB"
+def byte_size(count: int) -> str:
+    """Three digits of it, in the largest of MB, GB and TB that is not above it."""
+    unit, name = (1e12, "TB") if count >= 1e12 else (1e9, "GB") if count >= 1e9 else (1e6, "MB")
+    return f"{_three_digits(count / unit)} {name}"
 
 
-def _duration(hours: float) -> str:
-    return f"{hours * 60:.3g} min" if hours < 2 else f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} days"
+def duration(hours: float) -> str:
+    """Three digits of it, as minutes, hours or days."""
+    number, unit = (hours * 60, "min") if hours < 2 else (hours, "h") if hours < 48 else (hours / 24, "days")
+    return f"{_three_digits(number)} {unit}"
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:.3g}" if number < 999.5 else f"{number:,.0f}"  # no exponent
 
 
 def _printable(path: Path) -> str:

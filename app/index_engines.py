@@ -113,14 +113,14 @@ def plan(
     seconds_per_track: Annotated[float, typer.Option(min=1, help="How long they are on average.")] = 240.0,
     gpu_rate: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Windows that a GPU embeds in a second; else what this machine does."),
+        typer.Option(min=0.001, help="Windows that a GPU embeds in a second; else this machine's GPU or CPU."),
     ] = None,
     model: Model = DEFAULT_MODEL,
     device: Device = "auto",
     precision: PrecisionOption = Precision.AUTO,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what an index takes: vectors, memory and disk by engine, GPUs, cores and hours.
+    """Say what an index takes: vectors, memory and disk by engine, GPUs or CPUs, cores and hours.
 
     How fast this machine embeds and decodes is measured, which takes some seconds; so let it do nothing else.
 
@@ -140,7 +140,9 @@ def plan(
         " decoded by a core"
     )
     if gpu_rate is not None:
-        rates = Rates(embedded_per_second=gpu_rate, decoded_per_second=rates.decoded_per_second)
+        rates = Rates(device="GPU", embedded_per_second=gpu_rate, decoded_per_second=rates.decoded_per_second)
+    elif rates.device == "CPU":
+        console.note("without --gpu-rate, the times are those of CPUs like this one, all of whose cores embed")
     windows = math.ceil(seconds_per_track / encoder.clip_seconds)
     needs = plan_index(tracks, windows_per_track=windows, dim=encoder.dim, rates=rates)
     if as_json:

@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from app import console
+from app.opening import COLLECTION, CollectionOption, EngineName, EngineOption, UriOption, milvus_address
 from app.options import DEFAULT_MODEL, Device, JsonOption, Precision, PrecisionOption, load_model
 from data.errors import MulanError
 
@@ -85,8 +86,9 @@ def migrate(
 ) -> None:
     """Embed an index anew with another model; until that is done, it is searched with the old one.
 
-    Tracks keep their ids and tags. Run it again after an interruption: it goes on where it was. While it runs, the
-    index cannot be synced; afterwards, restart a running `mulan serve`.
+    Tracks keep their ids and tags. Run it again after an interruption: it goes on where it was. Syncs go on meanwhile,
+    and what they change is taken over. A running `mulan serve` then loads the new model by itself; start
+    `mulan index sync --watch` again.
 
     Example: mulan index migrate --index ~/music.index --model mulan-mini
     """
@@ -106,22 +108,37 @@ def migrate(
 
 
 @app.command("info")
-def info(index: IndexFolder, as_json: JsonOption = False) -> None:
-    """Say what is in an index: model, libraries, tracks, and the files that could not be used, with reasons.
+def info(
+    index: IndexFolder,
+    engine: EngineOption = EngineName.FAISS,
+    uri: UriOption = None,
+    collection: CollectionOption = COLLECTION,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is in an index: model, libraries, tracks, the files that could not be used, and the engine.
 
     Example: mulan index info --index ~/music.index
     """
+    from app.search_figures import print_engine, print_milvus
     from indexing.care import index_info
+    from indexing.milvus import milvus_state
+    from indexing.upkeep import engine_state
 
-    found = index_info(index)
+    milvus, found = milvus_address(engine, uri, collection), index_info(index)
+    searched = engine_state(index) if milvus is None else milvus_state(index, milvus)
     if as_json:
-        print(json.dumps(asdict(found), default=str))
+        print(json.dumps({**asdict(found), "engine": {"name": engine, **asdict(searched)}}, default=str))
     else:
         console.print_index_info(found)
+        if milvus is None:
+            print_engine(searched)
+        else:
+            print_milvus(searched, milvus)
         if begun := found.migration:
             done = f"{begun.embedded:,} of {begun.recordings:,} recordings embedded"
             remedy = f"go on: mulan index migrate --index {index} --model {begun.model.name}"
-            console.results.print(Text(f"migration  to {begun.model.name}, {done}; {remedy}"))
+            state = "running" if begun.is_running else remedy
+            console.results.print(Text(f"migration  to {begun.model.name}, {done}; {state}"))
 
 
 @app.command("verify")
@@ -153,6 +170,7 @@ def repair(index: IndexFolder) -> None:
         print(finding.problem)
     again = f"{report.tracks:,} tracks dropped: sync again" if report.tracks else "no track was lost"
     console.note(f"{index}: {len(report.findings)} put right; {again}")
+    _refresh_engine(index)
 
 
 @app.command("forget")
@@ -185,6 +203,7 @@ def compact(index: IndexFolder) -> None:
     report = rewrite(index)
     freed = (report.bytes_before - report.bytes) / 1e6
     console.note(f"{index}: {report.shards_before:,} shards are {report.shards:,} now, {freed:,.1f} MB less on disk")
+    _refresh_engine(index)
 
 
 def _load_on_cluster(model: str, device: str, precision: Precision, *, address: str) -> Any:

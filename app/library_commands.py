@@ -95,6 +95,7 @@ def duplicates(
 
     Example: mulan duplicates --index ~/music.index
     """
+    from app.service import counted
     from indexing.duplicates import find_duplicates
     from indexing.same_recording import SAME_RECORDING
 
@@ -108,7 +109,8 @@ def duplicates(
         else:
             _print_group(number, group)
     again = sum(len(group) - 1 for group in groups)
-    console.note(f"{index}: {len(groups):,} groups; {again:,} tracks are there already")
+    verb = "is" if again == 1 else "are"
+    console.note(f"{index}: {counted(len(groups), 'group')}; {counted(again, 'track')} {verb} there already")
 
 
 def playlist(

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +30,7 @@ class EngineName(StrEnum):
 
 OptionalIndex = Annotated[Path | None, typer.Option("--index", help="Index folder; without it, the demo library.")]
 EngineOption = Annotated[
-    EngineName, typer.Option("--engine", help="Search the index's own vectors, or what `index move` copied to Milvus.")
+    EngineName, typer.Option("--engine", help="The index's own vectors, or what `index move` copied to Milvus.")
 ]
 URI = typer.Option("--uri", help=f"Milvus: library.db, or http://host:19530 and in ${TOKEN_VARIABLE} who may ask it.")
 UriOption = Annotated[str | None, URI]
@@ -89,7 +90,8 @@ def open_service(
 
     if index is not None:
         with open_index(index, milvus) as opened:
-            yield SearchService(load_model(model or opened.model.name, device, precision), opened)
+            load = partial(load_model, device=device, precision=precision)
+            yield SearchService(load(model or opened.model.name), opened, load=load)
         return
     if milvus is not None:
         raise typer.BadParameter("--engine milvus needs --index, whose vectors it has")

@@ -72,5 +72,36 @@ def print_tuning(curve: Any, recall: float) -> None:
         )
 
 
+def print_engine(state: Any) -> None:
+    """What searches an index, and whether it has all of its vectors."""
+    settings, coverage = state.settings, state.coverage
+    if state.problem is not None:
+        found = state.problem
+    elif settings is None:
+        found = "exact, every vector is scored" + ("; the next sync builds a quicker one" if state.is_due else "")
+    else:
+        how = f"IVF, {settings.nprobe:,} of {settings.nlist:,} lists, {settings.bits} bits"
+        found = f"{how}{', tuned' if settings.is_tuned else ''}; {_fit(coverage)}"
+        if state.is_due:
+            found += "; due: the next sync puts it right"
+    results.print(Text(f"engine     {found}"))
+
+
+def print_milvus(state: Any, address: Any) -> None:
+    """What a collection of Milvus has of an index."""
+    found = f"Milvus, {state.index_type}, {address}; {_fit(state.coverage)}"
+    if state.coverage.fresh or state.coverage.gone:
+        found += "; mulan index move brings it up to date"
+    results.print(Text(f"engine     {found}"))
+
+
+def _fit(coverage: Any) -> str:
+    """What an engine has of an index's vectors."""
+    if not coverage.fresh and not coverage.gone:
+        return f"has all {coverage.covered:,} vectors"
+    beside = f"{coverage.fresh:,} newer ones are scored beside it, {coverage.gone:,} of its own are gone"
+    return f"has {coverage.covered:,} vectors, {beside}"
+
+
 def _timing(timing: Any) -> tuple[str, str, str]:
     return f"{timing.recall:.4f}", f"{timing.p50_ms:.2f}", f"{timing.p95_ms:.2f}"

@@ -1,10 +1,8 @@
 """Search and tagging over one encoder and one index: what the command line, the page and the tests call."""
 
 import re
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,7 @@ import numpy as np
 
 from data.errors import AudioError, QueryError
 from indexing import Share
-from indexing.live import LiveIndex
+from indexing.live import LiveIndex, Loaded
 from indexing.query import combine, describe_term, parse_filter, parse_query
 from indexing.query import explain as explain_score
 from indexing.search import matching_tracks, refuse_paths, term_vectors
@@ -74,19 +72,23 @@ class TagScore:
 
 
 class SearchService:
-    """An encoder and an index made with it, ready to be asked by several threads; they wait for the encoder in turn.
+    """An encoder and an index made with it, ready to be asked by several threads, as the encoder is itself.
 
-    The index follows its folder, see `LiveIndex`; a request is answered from the index that it began with.
+    The index follows its folder, and the encoder the index, see `LiveIndex`; a request is answered from the pair that
+    it began with.
 
     Raises:
         StoreError: the index was made with another encoder.
     """
 
-    def __init__(self, encoder: "Encoder", index: "Index") -> None:
-        index.check_encoder(encoder)
-        self.encoder = encoder
-        self._live = LiveIndex(index)
-        self._encoding = threading.Lock()
+    def __init__(self, encoder: "Encoder", index: "Index", *, load: "Callable[[str], Encoder] | None" = None) -> None:
+        """With `load`, which gives the encoder of a name, the service follows its index to another model."""
+        self._live = LiveIndex(index, encoder, load=load)
+
+    @property
+    def encoder(self) -> "Encoder":
+        """The encoder of the index as it is now."""
+        return self._live.current().encoder
 
     @property
     def index(self) -> "Index":
@@ -94,9 +96,14 @@ class SearchService:
         return self._live.current().index
 
     @property
-    def loaded(self) -> datetime:
-        """When the index was loaded, in UTC."""
-        return self._live.current().at
+    def loaded(self) -> Loaded:
+        """The index that was loaded last, and when; never waits until one is opened, as `index` may."""
+        return self._live.loaded
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the index was found changed and could not be loaded anew; the log says why."""
+        return self._live.is_behind
 
     @property
     def windows(self) -> int:
@@ -133,12 +140,13 @@ class SearchService:
             QueryError: it is no query, or names what cannot be used.
             StoreError: its filter cannot be looked up.
         """
-        parsed, index = parse_query(query) if isinstance(query, str) else query, self.index
+        parsed = parse_query(query) if isinstance(query, str) else query
+        loaded = self._live.current()
+        index = loaded.index
         try:
             if not may_read_files:
                 refuse_paths(parsed)
-            with self._encoding:
-                vectors = term_vectors(parsed, self.encoder, index)
+            vectors = term_vectors(parsed, loaded.encoder, index)
             weights = [term.weight for term in parsed.terms]
             vector = combine(vectors, weights)
         except QueryError as error:
@@ -168,20 +176,17 @@ class SearchService:
         Raises:
             AudioError: the file cannot be used; the message is one line and starts with its name.
         """
-        with self._encoding:
-            vector = _embed(self.encoder, Path(path))
-        return self.index.search(vector, k=k, scoring=scoring, unique=unique)
+        loaded = self._live.current()
+        return loaded.index.search(_embed(loaded.encoder, Path(path)), k=k, scoring=scoring, unique=unique)
 
     def tag_file(self, path: str | Path, tags: Sequence[str] = DEFAULT_TAGS) -> list[TagScore]:
         """Score each tag against the whole of an audio file, best first; see `tag_file` of this module."""
-        with self._encoding:
-            return tag_file(self.encoder, path, tags)
+        return tag_file(self.encoder, path, tags)
 
     def tag_track(self, track_id: int, tags: Sequence[str] = DEFAULT_TAGS) -> list[TagScore]:
         """The same for a track of the index, whose audio is not read again; KeyError if there is no such track."""
-        vector = self.index.vector(track_id)
-        with self._encoding:
-            return _tag_scores(self.encoder, vector, tags)
+        loaded = self._live.current()
+        return _tag_scores(loaded.encoder, loaded.index.vector(track_id), tags)
 
     def tracks_where(self, condition: str) -> "list[TrackRecord]":
         """The tracks that meet a condition as it stands after `where` in a query, by id; all if it is blank.
@@ -247,6 +252,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something, "1 track" or "2,000 tracks"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _embed(encoder: "Encoder", path: Path) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.service import DEFAULT_TAGS, SearchService, TagScore, clock, is_non_commercial, split_tags
+from app.service import DEFAULT_TAGS, SearchService, TagScore, clock, counted, is_non_commercial, split_tags
 from data.errors import MulanError, QueryError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def build_page(service: SearchService) -> gr.Blocks:
             _build_search(service)
         with gr.Tab("Tag", elem_id="tag-tab"):
             _build_tag(service)
-        # The index may have grown since the page was built.
+        # The index may have grown since the page was built, or have another model.
         page.load(lambda: _header(service), None, header, api_visibility="private", show_progress="hidden")
     return page
 
@@ -118,14 +118,13 @@ def _build_search(service: SearchService) -> None:
 
 
 def _build_tag(service: SearchService) -> None:
-    has_shares = service.encoder.logit_scale is not None
-
     def tag(path: str | None, wanted: str) -> str:
         if path is None:
             return _notice("Drop an audio file to see what the model hears in it.")
         tags = split_tags(wanted) or list(DEFAULT_TAGS)
         if len(tags) > MAX_TAGS:
             return _notice(f"That is {len(tags)} tags; a list may have {MAX_TAGS}.")
+        has_shares = service.encoder.logit_scale is not None
         return _answer(lambda: _tag_bars(service.tag_file(path, tags), has_shares))
 
     with gr.Row(elem_id="tagging"):
@@ -192,8 +191,8 @@ def _header(service: SearchService) -> str:
     encoder = service.encoder
     facts = (
         encoder.name,
-        _counted(len(service.index.tracks), "track"),
-        _counted(service.windows, "window"),
+        counted(len(service.index.tracks), "track"),
+        counted(service.windows, "window"),
         encoder.precision,
     )
     listed = "".join(f"<li>{_safe(fact)}</li>" for fact in facts)
@@ -212,7 +211,7 @@ def _results(heading: str, hits: "Sequence[Hit]", service: SearchService) -> str
     if not hits:
         return _notice("Nothing found: no track passes the filter." if service.index.tracks else "This index is empty.")
     rows = "".join(_hit(hit, service) for hit in hits)
-    found = f"{_counted(len(hits), 'result')}, nearest first"
+    found = f"{counted(len(hits), 'result')}, nearest first"
     return f'<h2 class="found">{_safe(heading)} <small>{found}</small></h2><ol class="hits">{rows}</ol>'
 
 
@@ -270,7 +269,3 @@ def _bar(share: float) -> str:
 def _safe(text: str) -> str:
     """Text for HTML; names of files need not be UTF-8, and what is not becomes a question mark."""
     return escape(text.encode(errors="replace").decode())
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from indexing.engines import ExactEngine, IvfEngine, ShardVectors, Vectors, build_ivf, ivf_settings
 from indexing.engines.vectors import NO_ROW, Floats, Neighbours, Rows
-from indexing.tune import mixed_queries, recall, time_engine
+from indexing.tune import latency, mixed_queries, recall, time_engine
 
 COUNT = 10
 ROWS_PER_CLUSTER = 500
@@ -217,14 +217,12 @@ def _speed(
         recall(scores[half], Neighbours(scores=truth.scores[half], rows=truth.rows[half]))
         for half in (slice(len(queries) // 2), slice(len(queries) // 2, None))
     )
-    p50, p95 = (float(value) for value in np.percentile(seconds, (50, 95)) * 1000)
     return EngineSpeed(
         name=contender.name,
         rows=len(vectors),
         recall=drawn,
         mixed_recall=mixed,
-        p50_ms=p50,
-        p95_ms=p95,
+        **latency(seconds)._asdict(),
         memory=contender.bytes / (len(vectors) * vectors.dim * 4),
         build_seconds=contender.build_seconds,
     )

@@ -1,10 +1,11 @@
-"""What an index of so many tracks takes: vectors, memory and disk by index type, GPUs and hours."""
+"""What an index of so many tracks takes: vectors, memory and disk by index type, GPUs or CPUs, and hours."""
 
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,14 +19,15 @@ HNSW_LINKS = 32
 
 _FLOAT_BYTES, _SPAN_BYTES, _LINK_BYTES = 4, 16, 4
 _HNSW_BYTES = 12  # of a vector: the layers it is in, and where its links begin
-_GPUS = (1, 8, 64)
+_DEVICES = (1, 8, 64)
 _MEASURED_SECONDS, _MOST_WINDOWS = 2.0, 1024  # noise for a quick GPU: 1 GB at 24 kHz and 10 s
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """What was measured: windows that a GPU embeds in a second, and that a core decodes."""
+    """What was measured: windows that a GPU, or all cores of a CPU, embed in a second, and that a core decodes."""
 
+    device: Literal["GPU", "CPU"]
     embedded_per_second: float
     decoded_per_second: float
 
@@ -41,21 +43,22 @@ class IndexSize:
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """So many GPUs, the cores that keep them busy, and the hours they take for all tracks."""
+    """So many GPUs or CPUs, the cores besides that keep them busy, and the hours they take for all tracks."""
 
-    gpus: int
+    devices: int
     cores: int
     hours: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The needs of an index; its catalogue, with what the tags say, comes on top."""
+    """The needs of an index; its catalogue, with what the tags say, comes on top. The fleets are of `device`."""
 
     tracks: int
     vectors: int
     dim: int
     shards: int
+    device: Literal["GPU", "CPU"]
     sizes: tuple[IndexSize, ...]
     fleets: tuple[Fleet, ...]
 
@@ -82,8 +85,9 @@ def plan(tracks: int, *, windows_per_track: float, dim: int, rates: Rates) -> Pl
         vectors=vectors,
         dim=dim,
         shards=math.ceil(tracks / SHARD_TRACKS),
+        device=rates.device,
         sizes=_sizes(vectors, dim),
-        fleets=tuple(Fleet(gpus=gpus, cores=math.ceil(gpus * cores), hours=seconds / gpus / 3600) for gpus in _GPUS),
+        fleets=tuple(Fleet(devices=n, cores=math.ceil(n * cores), hours=seconds / n / 3600) for n in _DEVICES),
     )
 
 
@@ -99,6 +103,7 @@ def measure_rates(encoder: Encoder, files: Sequence[Path]) -> Rates:
     samples = sum(len(block) for file in files for block in stream_audio(file, sample_rate=encoder.sample_rate))
     spent = time.process_time() - spent
     return Rates(
+        device="CPU" if encoder.device == "cpu" else "GPU",
         embedded_per_second=_embedded_per_second(encoder),
         decoded_per_second=samples / encoder.sample_rate / encoder.clip_seconds / spent,
     )

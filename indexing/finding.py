@@ -57,7 +57,8 @@ class Finder:
             kept = _best(np.flatnonzero(is_kept), scores[is_kept], count)
             return Answers(kept, scores[kept], self.blocks.firsts[kept] + best[kept], np.sort(scores))
         library = self._sample(query)
-        if int(self.blocks.windows[is_kept].sum()) <= NARROW_ROWS:
+        # Without a filter it is the engine's to answer, however small the index: who chose it has a reason.
+        if not is_kept.all() and int(self.blocks.windows[is_kept].sum()) <= NARROW_ROWS:
             return Answers(*self._score_each(query, np.flatnonzero(is_kept), count), library)
         return Answers(*self._by_engine(query, count, is_kept), library)
 

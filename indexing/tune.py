@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,13 @@ from indexing.engines.vectors import Floats
 
 CANDIDATES_PER_ROW = (1, 2, 4, 8)
 _MIXED = 3  # vectors of which a query is the mean
+
+
+class Latency(NamedTuple):
+    """Milliseconds of single queries: their median, and what 95 % of them do not exceed."""
+
+    p50_ms: float
+    p95_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +118,13 @@ def time_engine(engine: Engine, queries: Floats, *, truth: Neighbours) -> Timing
         answer = engine.search(queries[number : number + 1], count=count)
         seconds.append(time.perf_counter() - started)
         found.append(answer.scores[0])
+    return Timing(recall=recall(np.stack(found), truth), **latency(seconds)._asdict())
+
+
+def latency(seconds: Sequence[float]) -> Latency:
+    """What queries took that each took so many seconds."""
     p50, p95 = np.percentile(seconds, (50, 95)) * 1000
-    return Timing(recall=recall(np.stack(found), truth), p50_ms=float(p50), p95_ms=float(p95))
+    return Latency(p50_ms=float(p50), p95_ms=float(p95))
 
 
 def recall(scores: Floats, truth: Neighbours) -> float:

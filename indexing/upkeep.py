@@ -4,14 +4,15 @@ A file is due by `Coverage.is_due`. Whoever searches meanwhile keeps what was op
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.errors import StoreError
-from indexing.catalogue import Catalogue
+from indexing.catalogue import Catalogue, reaching
 from indexing.catalogue_writer import open_writer
 from indexing.engines import (
     ENGINE_FILE,
+    Coverage,
     Description,
     IvfEngine,
     IvfSettings,
@@ -31,6 +32,23 @@ OnProgress = Callable[[int, int], None]
 _TUNING_QUERIES = 100
 
 
+@dataclass(frozen=True, kw_only=True)
+class EngineState:
+    """The engine file of an index beside what the catalogue says now.
+
+    Attributes:
+        settings: how it is made and searched; None without one: then every row is scored.
+        coverage: how it fits the shards; without one, all their rows are fresh.
+        problem: why a file that is there cannot be used.
+        is_due: whether `refresh_engine` would build it or take it away.
+    """
+
+    settings: IvfSettings | None
+    coverage: Coverage
+    problem: str | None
+    is_due: bool
+
+
 def read_vectors(folder: Path) -> tuple[ModelRecord, Vectors]:
     """The vectors of an index, memory-mapped, and the model that made them.
 
@@ -47,10 +65,33 @@ def read_vectors(folder: Path) -> tuple[ModelRecord, Vectors]:
     return model, Vectors(shards)
 
 
+def engine_state(folder: Path) -> EngineState:
+    """How the engine file of an index is, from what it says of itself and the catalogue; no vector is read.
+
+    Raises:
+        StoreError: there is no index, it is damaged, or another version of mulan made it.
+    """
+    with Catalogue.open(folder) as catalogue, catalogue.snapshot():
+        dim, rows_of = catalogue.model.dim, {record.key: record.rows for record in catalogue.shards().values()}
+    file, rows = folder / ENGINE_FILE, sum(rows_of.values())
+    old, problem, coverage = None, None, Coverage(covered=0, fresh=rows, gone=0)
+    try:
+        if file.exists():
+            old = Description.read(file)
+            coverage = old.coverage(rows_of)
+    except StoreError as error:
+        problem = str(error)
+    settings = None if old is None else old.settings
+    is_wanted = _wanted(settings, rows, dim) is not None
+    is_due = (old is None or coverage.is_due) if is_wanted else file.exists()
+    return EngineState(settings=settings, coverage=coverage, problem=problem, is_due=is_due)
+
+
 def refresh_engine(folder: Path, *, on_progress: OnProgress | None = None) -> IvfSettings | None:
     """Build the engine file of an index if it is due, and remove it where exact search serves better.
 
-    A tuned engine is followed by one of the same bits and candidates that looks into the same share of its lists.
+    Whether it is due, the catalogue says: shards are opened only to build it. A tuned engine is followed by one of the
+    same bits and candidates that looks into the same share of its lists.
 
     Args:
         on_progress: called with vectors put in and vectors of the index, first before training.
@@ -59,17 +100,19 @@ def refresh_engine(folder: Path, *, on_progress: OnProgress | None = None) -> Iv
         the settings of a file that was built; None if none was.
 
     Raises:
-        StoreError: there is no index, it is damaged, or another process is writing it.
+        StoreError: there is no index, it is damaged, it may not be written, or another process is writing it.
     """
-    file, (model, vectors) = folder / ENGINE_FILE, read_vectors(folder)
-    old = _described(file)
-    chosen = _choose(old, vectors)
-    if chosen is None:
-        file.unlink(missing_ok=True)
-    elif old is None or old.coverage(vectors).is_due:
-        _build(folder, model, vectors, chosen, on_progress)
-        return chosen
-    return None
+    state = engine_state(folder)
+    if not state.is_due:
+        return None
+    model, vectors = read_vectors(folder)
+    wanted = _wanted(state.settings, len(vectors), model.dim)
+    if wanted is None:
+        with reaching(folder):
+            (folder / ENGINE_FILE).unlink(missing_ok=True)
+    else:
+        _build(folder, model, vectors, wanted, on_progress)
+    return wanted
 
 
 def tune_engine(
@@ -105,7 +148,7 @@ def tune_engine(
     old = _described(file)
     if old is not None and memory_bytes is None:
         wanted = replace(wanted, bits=old.settings.bits, candidates_per_row=old.settings.candidates_per_row)
-    if old is None or old.coverage(vectors).is_due or old.settings.bits != wanted.bits:
+    if old is None or old.coverage(vectors.rows_of).is_due or old.settings.bits != wanted.bits:
         _build(folder, model, vectors, wanted, on_build)
     measured, engine = Description.read(file), IvfEngine.open(file, vectors)
     curve = tune(engine, mixed_queries(vectors, _TUNING_QUERIES), on_progress=on_measure)
@@ -126,12 +169,12 @@ def _described(file: Path) -> Description | None:
         return None
 
 
-def _choose(old: Description | None, vectors: Vectors) -> IvfSettings | None:
-    chosen = choose_engine(len(vectors), vectors.dim)
-    if chosen is None or old is None or not old.settings.is_tuned:
+def _wanted(old: IvfSettings | None, rows: int, dim: int) -> IvfSettings | None:
+    """How the next engine of so many rows is to be, after one with these settings; None if there should be none."""
+    chosen = choose_engine(rows, dim)
+    if chosen is None or old is None or not old.is_tuned:
         return chosen
-    tuned = old.settings
-    return replace(tuned, nlist=chosen.nlist, nprobe=max(1, round(tuned.nprobe * chosen.nlist / tuned.nlist)))
+    return replace(old, nlist=chosen.nlist, nprobe=max(1, round(old.nprobe * chosen.nlist / old.nlist)))
 
 
 def _build(

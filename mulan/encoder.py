@@ -26,6 +26,7 @@ from mulan.hub import resolve
 from mulan.model import MuLan
 from mulan.runtime import PrecisionChoice, Runtime, choose_runtime, decoding_threads
 from mulan.tokenizer import TextTokenizer
+from mulan.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,9 @@ class MuLanTowers:
 class TwoTowerEncoder:
     """A model in use: cuts music into windows, batches them across tracks, pools; made by `load_encoder`.
 
+    Several threads may use it at once. They decode side by side and have the model in turn, for one batch of windows
+    or one list of texts: a text waits for a batch of each file that others embed, never for the whole of a file.
+
     Attributes:
         name: as given to `load_encoder`.
         runtime: device, dtype and the reason for both.
@@ -106,7 +110,7 @@ class TwoTowerEncoder:
         self.fingerprint, self.licence, self.logit_scale = towers.fingerprint, towers.licence, towers.logit_scale
         self.text_regimes = towers.text_regimes
         self.device, self.precision = str(runtime.device), runtime.precision
-        self._towers = towers
+        self._towers, self._turns = towers, Turns()
         self._window_samples = round(self.clip_seconds * self.sample_rate)
         self._batch_windows = WINDOWS_PER_BATCH[runtime.device.type]
 
@@ -128,7 +132,8 @@ class TwoTowerEncoder:
         """
         if regime not in self.text_regimes:
             raise ValueError(f"regime is {regime!r}; {self.name} has {', '.join(self.text_regimes)}")
-        return self._towers.embed_texts(texts, regime=regime)
+        with self._turns:
+            return self._towers.embed_texts(texts, regime=regime)
 
     def encode_audio(self, waveforms: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
         """Embed whole waveforms: the renormalised mean of each one's windows.
@@ -207,7 +212,8 @@ class TwoTowerEncoder:
         return embed_tracks(tracks, self._embed_batch, batch_windows=self._batch_windows, decoders=decoding_threads())
 
     def _embed_batch(self, windows: np.ndarray) -> np.ndarray:
-        vectors = self._towers.embed_windows(windows)
+        with self._turns:
+            vectors = self._towers.embed_windows(windows)
         if not np.isfinite(vectors).all():
             remedy = "; use precision float32" if self.precision != "float32" else ""
             raise MulanError(f"{self.name} gave NaN for audio in {self.precision}{remedy}")

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import struct
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -15,7 +16,6 @@ from typing import Self
 from data.errors import StoreError
 from data.files import written_aside
 from indexing.engines.choice import EXACT_BELOW, IvfSettings
-from indexing.engines.vectors import Vectors
 
 ENGINE_FILE = "engine.ivf"
 FORMAT = 2
@@ -71,12 +71,11 @@ class Description:
         with path.open("ab") as file:
             file.write(line + _TAIL.pack(len(line), _MARK))
 
-    def coverage(self, vectors: Vectors) -> Coverage:
-        """How the file fits these vectors."""
-        present = {shard.key for shard in vectors.shards}
-        covered = sum(rows for key, rows in self.shards if key in present)
-        gone = sum(rows for key, rows in self.shards if key not in present)
-        return Coverage(covered=covered, fresh=len(vectors) - covered, gone=gone)
+    def coverage(self, rows_of: Mapping[str, int]) -> Coverage:
+        """How the file fits an index's shards: their rows by key."""
+        covered = sum(rows for key, rows in self.shards if key in rows_of)
+        gone = sum(rows for key, rows in self.shards if key not in rows_of)
+        return Coverage(covered=covered, fresh=sum(rows_of.values()) - covered, gone=gone)
 
 
 def store_tuned(path: Path, *, nprobe: int, candidates_per_row: int) -> IvfSettings:

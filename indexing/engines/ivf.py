@@ -89,7 +89,7 @@ class IvfEngine:
 
     def __init__(self, index: Any, vectors: Vectors, description: Description) -> None:
         self.vectors, self.settings = vectors, description.settings
-        self.coverage = description.coverage(vectors)
+        self.coverage = description.coverage(vectors.rows_of)
         self._index, self._inner = index, faiss.extract_index_ivf(index)
         self._inner.parallel_mode = 1  # the lists of a query over threads; the default leaves a single query to one
         self._gpus = GpuIndex(index) if faiss.get_num_gpus() else None

@@ -68,6 +68,11 @@ class Vectors:
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
+    @property
+    def rows_of(self) -> dict[str, int]:
+        """How many rows each shard has, by its key."""
+        return {shard.key: len(shard.vectors) for shard in self.shards}
+
     def take(self, rows: Rows) -> Floats:
         """Copies of rows, which are in ascending order: float32 [len(rows), d]."""
         taken = np.empty((len(rows), self.dim), np.float32)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import StoreError
-from indexing.engines import ExactEngine, Vectors
+from indexing.engines import Coverage, ExactEngine, Vectors
 from indexing.engines.vectors import Floats
 from indexing.milvus.collection import IdRange, IndexType, MilvusAddress, MilvusCollection, open_collection
 from indexing.milvus.engine import MilvusEngine
@@ -43,6 +43,30 @@ class MoveReport:
     queries: int
     recall: float
     elapsed: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MilvusState:
+    """How a collection is searched, and how it fits the index; its other rows are `gone`, those it lacks `fresh`."""
+
+    index_type: IndexType
+    coverage: Coverage
+
+
+def milvus_state(folder: Path, address: MilvusAddress) -> MilvusState:
+    """What a collection holds of an index as it is now; nothing is copied.
+
+    Raises:
+        ConfigError: pymilvus, or Milvus Lite where it is needed, is not installed.
+        StoreError: there is no index, or it is damaged; Milvus does not answer, nothing was copied there, or it holds
+            another model's vectors.
+    """
+    model, vectors = read_vectors(folder)
+    with open_collection(address, model) as collection:
+        complete = Numbering(vectors, address).complete(collection)
+        covered = sum(len(vectors.shards[place].vectors) for place in complete)
+        coverage = Coverage(covered=covered, fresh=len(vectors) - covered, gone=collection.count() - covered)
+        return MilvusState(index_type=collection.index_type, coverage=coverage)
 
 
 def move_to_milvus(

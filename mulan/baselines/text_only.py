@@ -21,6 +21,7 @@ from data.manifest import Track
 from mulan.encoding import EmbeddedFile, FailedFile, TextRegime, stack_files
 from mulan.runtime import Runtime
 from mulan.tokenizer import TruncatedTextWarning, check_texts
+from mulan.turns import Turns
 
 PREFIX = "file-names+"
 """Stands before the model's name wherever its vectors are shown or stored; `load_encoder` takes it, too."""
@@ -52,6 +53,8 @@ class TextModel(Protocol):
 class TextOnlyEncoder:
     """A text model in the place of an encoder: it reads what is written about a file, and hears nothing.
 
+    Several threads may use it at once; they have the model in turn, for one list of texts.
+
     Attributes:
         name: the model's, after "file-names+", so that nobody takes its scores for those of a model that listens.
         fingerprint: of the model and of the rule by which files are described.
@@ -68,7 +71,7 @@ class TextOnlyEncoder:
         self.fingerprint = hashlib.sha256(rules.encode()).hexdigest()
         self.dim, self.licence, self.logit_scale = model.dim, model.licence, model.logit_scale
         self.device, self.precision = str(runtime.device), runtime.precision
-        self._model = model
+        self._model, self._turns = model, Turns()
 
     def encode_text(self, texts: Sequence[str], *, regime: TextRegime = "alone") -> np.ndarray:
         """Embed texts; float32 [len(texts), dim], rows of unit length, in the order given.
@@ -83,8 +86,9 @@ class TextOnlyEncoder:
         if regime not in self.text_regimes:
             raise ValueError(f"regime is {regime!r}; {self.name} has {', '.join(self.text_regimes)}")
         check_texts(texts)
-        self._warn_of_cuts({f"text {position}": text for position, text in enumerate(texts)})
-        return self._model.embed(texts) if len(texts) else np.zeros((0, self.dim), np.float32)
+        with self._turns:
+            self._warn_of_cuts({f"text {position}": text for position, text in enumerate(texts)})
+            return self._model.embed(texts) if len(texts) else np.zeros((0, self.dim), np.float32)
 
     def encode_audio(self, waveforms: Sequence[np.ndarray], sample_rate: int) -> NoReturn:
         """Refuse.
@@ -127,8 +131,10 @@ class TextOnlyEncoder:
 
     def _embed(self, tracks: Sequence[Track]) -> Iterator[EmbeddedFile | FailedFile]:
         texts = [describe(track) for track in tracks]
-        self._warn_of_cuts({str(track.source): text for track, text in zip(tracks, texts, strict=True)})
-        for track, vector in zip(tracks, self._model.embed(texts) if texts else (), strict=True):
+        with self._turns:
+            self._warn_of_cuts({str(track.source): text for track, text in zip(tracks, texts, strict=True)})
+            vectors = self._model.embed(texts) if texts else ()
+        for track, vector in zip(tracks, vectors, strict=True):
             try:
                 seconds = track.length or (probe(track.source).seconds or 0.0) - track.start
             except AudioError as error:

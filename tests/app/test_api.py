@@ -91,7 +91,8 @@ def test_tracks_are_listed_by_pages_and_filters(client, ids):
 
 def test_health_metrics_and_a_description_are_there(client):
     health = client.get("/api/v1/health").json()
-    assert (health["status"], health["tracks"]) == ("ok", 5)
+    assert (health["status"], health["tracks"], health["model"]) == ("ok", 5, "tone-encoder")
+    assert health["problem"] is None
     assert datetime.fromisoformat(health["loaded"]) <= datetime.now(UTC)
     search(client, "low")
     text = client.get("/api/v1/metrics").text
@@ -181,6 +182,19 @@ def test_more_requests_than_can_be_answered_are_told_to_come_back(client, monkey
     answer = search(client, "low")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert client.get("/api/v1/health").status_code == 200
+
+
+def test_health_says_that_what_the_index_became_cannot_be_loaded(service, library, tmp_path):
+    sync_library(service.encoder, library, tmp_path / "index")
+    with TestClient(create_api(SearchService(service.encoder, Index.open(tmp_path / "index")))) as client:
+        assert client.get("/health").json()["problem"] is None
+        (tmp_path / "index" / "catalogue.sqlite").unlink()
+        (tmp_path / "index").rename(tmp_path / "elsewhere")
+        assert client.post("/search", json={"query": "high"}).json()["hits"][0]["title"] == "then-high"
+        health = client.get("/health").json()
+    assert (health["status"], health["tracks"]) == ("ok", 5)
+    assert health["problem"].startswith("the index was changed and could not be loaded anew")
+    assert str(tmp_path) not in health["problem"]  # which everybody may ask for
 
 
 def test_an_index_that_cannot_be_read_is_a_conflict_in_one_line(service, library, tmp_path):

@@ -1,5 +1,7 @@
 """How the needs of a large index are shown. Run: pytest tests/app/test_capacity.py"""
 
+from dataclasses import replace
+
 from app.capacity import print_plan
 from indexing.capacity import Fleet, IndexSize, Plan
 
@@ -10,14 +12,15 @@ def test_a_plan_is_shown_in_units_a_reader_knows(capsys):
         vectors=2_000_000_000,
         dim=512,
         shards=390_625,
+        device="GPU",
         sizes=(
             IndexSize(name="exact", memory=4_096_000_000_000, disk=4_128_000_000_000),
             IndexSize(name="codes", memory=2_500_000_000, disk=40_000_000),
         ),
         fleets=(
-            Fleet(gpus=1, cores=3, hours=1_200.0),
-            Fleet(gpus=8, cores=20, hours=4.5),
-            Fleet(gpus=64, cores=160, hours=0.25),
+            Fleet(devices=1, cores=3, hours=1_200.0),
+            Fleet(devices=8, cores=20, hours=4.5),
+            Fleet(devices=64, cores=160, hours=0.25),
         ),
     )
 
@@ -27,10 +30,13 @@ def test_a_plan_is_shown_in_units_a_reader_knows(capsys):
     assert lines == [
         "100,000,000 tracks: 2,000,000,000 vectors of 512 numbers in 390,625 shards; the catalogue comes on top",
         "index memory disk",
-        "exact 4.10 TB 4.13 TB",
-        "codes 2.50 GB 40.00 MB",
+        "exact 4.1 TB 4.13 TB",
+        "codes 2.5 GB 40 MB",
         "GPUs cores to decode time to embed",
-        "1 3 50.0 days",
+        "1 3 50 days",
         "8 20 4.5 h",
-        "64 160 15.0 min",
+        "64 160 15 min",
     ]
+
+    print_plan(replace(plan, device="CPU"))
+    assert "CPUs like this  cores to decode" in capsys.readouterr().out

@@ -58,12 +58,6 @@ def slow_from_300(monkeypatch):
         monkeypatch.setattr(module, "EXACT_BELOW", 300)
 
 
-@pytest.fixture
-def nothing_is_few(monkeypatch):
-    """An engine is asked also about a few tracks; else 50,000 windows or fewer are scored one by one."""
-    monkeypatch.setattr("indexing.finding.NARROW_ROWS", 0)
-
-
 def titles(output):
     return [json.loads(line)["title"] for line in output.splitlines()]
 
@@ -121,8 +115,50 @@ def test_tuning_says_what_it_cannot_reach(run, index, library, write_track, monk
     assert "no way finds 1, at most " in err
 
 
+@pytest.mark.usefixtures("slow_from_300")
+def test_info_shows_the_engine_and_compacting_and_repairing_bring_it_up_to_date(run, index, library, write_track):
+    def engine():
+        (line,) = [line for line in run("index", "info", "--index", index)[1].splitlines() if line.startswith("engine")]
+        return line.removeprefix("engine     ")
+
+    assert engine() == "exact, every vector is scored"
+    write_track(library / "every-degree.wav", *range(360))
+    run("index", "sync", library, "--index", index)
+    assert engine() == "IVF, 8 of 32 lists, 8 bits; has all 363 vectors"
+    write_track(library / "few.wav", *range(30))
+    run("index", "sync", library, "--index", index)
+    beside = "30 newer ones are scored beside it, 0 of its own are gone"
+    assert engine() == f"IVF, 8 of 32 lists, 8 bits; has 363 vectors, {beside}"
+    found = json.loads(run("index", "info", "--index", index, "--json")[1])["engine"]
+    assert (found["name"], found["coverage"], found["is_due"]) == (
+        "faiss",
+        {"covered": 363, "fresh": 30, "gone": 0},
+        False,
+    )
+
+    assert "engine built, 32 lists" in run("index", "compact", "--index", index)[2]
+    assert engine() == "IVF, 8 of 32 lists, 8 bits; has all 393 vectors"
+
+    (index / "engine.ivf").unlink()
+    assert engine() == "exact, every vector is scored; the next sync builds a quicker one"
+    assert "engine built, 32 lists" in run("index", "repair", "--index", index)[2]
+    assert engine() == "IVF, 8 of 32 lists, 8 bits; has all 393 vectors"
+
+
 @needs_milvus
-@pytest.mark.usefixtures("nothing_is_few")
+def test_info_shows_what_milvus_lacks(run, index, library, tmp_path, write_track):
+    there = ("--index", index, "--engine", "milvus", "--uri", tmp_path / "library.db")
+    run("index", "move", "--index", index, "--to", "milvus", "--uri", tmp_path / "library.db")
+    line = f"engine     Milvus, FLAT, {tmp_path / 'library.db'} (mulan); has "
+    assert f"{line}all 3 vectors\n" in run("index", "info", *there)[1]
+
+    write_track(library / "few.wav", *range(4))
+    run("index", "sync", library, "--index", index)
+    beside = "4 newer ones are scored beside it, 0 of its own are gone; mulan index move brings it up to date"
+    assert f"{line}3 vectors, {beside}\n" in run("index", "info", *there)[1]
+
+
+@needs_milvus
 def test_what_was_moved_to_milvus_is_what_is_searched_there(run, index, tmp_path, monkeypatch):
     uri = tmp_path / "library.db"
     code, out, err = run("index", "move", "--index", index, "--to", "milvus", "--uri", uri)
@@ -155,7 +191,6 @@ def test_what_was_moved_to_milvus_is_what_is_searched_there(run, index, tmp_path
 
 
 @needs_milvus
-@pytest.mark.usefixtures("nothing_is_few")
 def test_the_page_searches_milvus_and_goes_on_doing_so_after_a_sync(
     run, index, library, tmp_path, toy_encoder, write_track, monkeypatch
 ):
@@ -181,10 +216,13 @@ def test_a_plan_is_made_from_what_this_machine_does(run):
     assert code == 0
     assert "1,000 tracks: 3,000 vectors of 2 numbers in 4 shards" in out  # windows of one second; 256 tracks a shard
     assert "windows/s embedded" in err
+    assert "CPUs like this  cores to decode  time to embed" in out
+    assert "GPUs" not in out
+    assert "without --gpu-rate, the times are those of CPUs like this one" in err
 
     plan = json.loads(run("index", "plan", "--tracks", 3_600, "--seconds-per-track", 1, "--gpu-rate", 0.5, "--json")[1])
     assert [fleet["hours"] for fleet in plan["fleets"]] == [2.0, 0.25, 0.03125]
-    assert plan["rates"]["embedded_per_second"] == 0.5
+    assert (plan["device"], plan["rates"]["embedded_per_second"]) == ("GPU", 0.5)
     assert plan["rates"]["decoded_per_second"] > 0
 
 

@@ -9,6 +9,7 @@ import typer
 from app import console, indexing
 from app.cli import main
 from indexing import Index, Progress, watch
+from indexing.lock import writing
 
 
 @pytest.fixture
@@ -264,6 +265,8 @@ def test_an_index_is_given_another_model_and_says_how_far_that_is(run, library, 
     remedy = f"mulan index migrate --index {index} --model new"
     assert f"migration  to new, 2 of 3 recordings embedded; go on: {remedy}" in out.replace("\n", "")
     assert json.loads(run("info", "--index", index, "--json")[1])["migration"]["embedded"] == 2
+    with writing(index / "migrating"):
+        assert "migration  to new, 2 of 3 recordings embedded; running\n" in run("info", "--index", index)[1]
 
     (library.parent / "b.wav").rename(library / "b.wav")
     code, _, err = run("migrate", "--index", index, "--model", "new")

@@ -70,7 +70,9 @@ def test_duplicates_are_listed_for_people_and_programs_and_stay_where_they_are(r
     assert "same audio" in out.splitlines()[1]
     assert "2 groups; 2 tracks are there already" in err
 
-    (group,) = found(run("duplicates", "--index", index, "--exact", "--json").out)
+    out = run("duplicates", "--index", index, "--exact", "--json")
+    assert "1 group; 1 track is there already" in out.err
+    (group,) = found(out.out)
     assert [(one["path"], one["is_same_audio"]) for one in group] == [
         (str(library / "a.wav"), True),
         (str(library / "copy.wav"), True),

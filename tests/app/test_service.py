@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ from app.service import DEFAULT_TAGS, SearchService, clock, is_non_commercial, s
 from data.errors import AudioError, QueryError, StoreError
 from data.facts import TAGS
 from indexing import Index, sync_library
+from indexing.migrate import migrate_index
 
 
 def test_words_find_the_track_and_the_moment(service):
@@ -87,7 +90,7 @@ def test_a_sync_is_noticed_at_the_next_search(service, library, tmp_path):
     folder = shutil.copytree(library, tmp_path / "music")
     sync_library(service.encoder, folder, tmp_path / "index")
     own = SearchService(service.encoder, Index.open(tmp_path / "index"))
-    tracks, loaded = own.index.tracks, own.loaded
+    tracks, loaded = own.index.tracks, own.loaded.at
     assert len(tracks) == 5
     (folder / "low.wav").rename(folder / "renamed.wav")
     (folder / "middle.flac").unlink()
@@ -97,7 +100,45 @@ def test_a_sync_is_noticed_at_the_next_search(service, library, tmp_path):
     assert [hit.title for hit in own.search("low where duration = 12", k=9)] == ["renamed"]
     assert [track.title for track in own.tracks_where("duration = 12")] == ["renamed"]
     assert len(own.index.tracks) == 4
-    assert own.loaded > loaded
+    assert own.loaded.at > loaded
+
+
+def test_a_migrated_index_is_answered_by_its_own_model_once_that_is_loaded(service, library, tmp_path):
+    class Backwards(type(service.encoder)):
+        """The tone encoder with its axes in reverse: its vectors, asked by the other's, would answer nonsense."""
+
+        name, fingerprint = "backwards", "backwards-1"
+
+        def encode_text(self, texts):
+            return super().encode_text(texts)[:, ::-1].copy()
+
+        def encode_windows(self, waveform, sample_rate):
+            vectors, spans = super().encode_windows(waveform, sample_rate)
+            return vectors[:, ::-1].copy(), spans
+
+    may_load = threading.Event()
+
+    def load(name):
+        assert (name, may_load.wait(20)) == ("backwards", True)
+        return Backwards()
+
+    sync_library(service.encoder, library, tmp_path / "index")
+    own = SearchService(service.encoder, Index.open(tmp_path / "index"), load=load)
+    migrate_index(Backwards(), tmp_path / "index")
+    os.utime(tmp_path / "index" / "catalogue.sqlite", (1e9, 1e9))  # as if it were long ago
+    (low,) = [track.id for track in own.index.tracks if track.title == "low"]
+
+    def answers():
+        searched = own.search("high", k=1), own.search_file(library / "middle-and-high.aiff", k=1)
+        titles = [hits[0].title for hits in searched]
+        return own.encoder.name, *titles, own.tag_track(low, ["high", "low"])[0].tag
+
+    assert answers() == ("tone-encoder", "then-high", "middle-and-high", "low")
+    may_load.set()
+    deadline = time.monotonic() + 20
+    while own.encoder.name != "backwards" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert answers() == ("backwards", "then-high", "middle-and-high", "low")
 
 
 def test_a_file_finds_itself_first(service, library):

@@ -1,5 +1,7 @@
 """What an index of so many tracks takes. Run: pytest tests/indexing/test_capacity.py"""
 
+from dataclasses import replace
+
 import faiss
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from indexing import capacity
 from indexing.capacity import HNSW_LINKS, Fleet, Rates, measure_rates, plan
 from indexing.engines import IvfSettings, ShardVectors, Vectors, build_ivf
 
-RATES = Rates(embedded_per_second=500, decoded_per_second=200)
+RATES = Rates(device="GPU", embedded_per_second=500, decoded_per_second=200)
 
 
 def sizes_of(plan):
@@ -37,9 +39,9 @@ def test_gpus_share_the_hours_and_each_needs_cores_that_decode():
 
     # 1.8 million windows at 500 a second take an hour; a GPU takes what 2.5 cores decode
     assert needs.fleets == (
-        Fleet(gpus=1, cores=3, hours=1.0),
-        Fleet(gpus=8, cores=20, hours=1 / 8),
-        Fleet(gpus=64, cores=160, hours=1 / 64),
+        Fleet(devices=1, cores=3, hours=1.0),
+        Fleet(devices=8, cores=20, hours=1 / 8),
+        Fleet(devices=64, cores=160, hours=1 / 64),
     )
 
 
@@ -65,7 +67,7 @@ def test_the_sizes_are_those_of_real_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"tracks": 0}, {"windows_per_track": 0}, {"rates": Rates(embedded_per_second=0, decoded_per_second=1)}]
+    "wrong", [{"tracks": 0}, {"windows_per_track": 0}, {"rates": replace(RATES, embedded_per_second=0)}]
 )
 def test_what_is_not_above_zero_is_refused(wrong):
     given = {"tracks": 1, "windows_per_track": 1, "dim": 2, "rates": RATES} | wrong
@@ -97,4 +99,4 @@ def test_rates_are_measured_on_noise_and_on_files(toy_encoder, write_track, tmp_
     rates = measure_rates(toy_encoder, files)
 
     assert batches == [1, 4, 8]  # the first prepares; four take a second, which is too short to measure
-    assert rates == Rates(embedded_per_second=4.0, decoded_per_second=4.0)  # four windows of a second in one second
+    assert rates == Rates(device="CPU", embedded_per_second=4.0, decoded_per_second=4.0)  # four windows in a second

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from data.errors import CheckpointError, StoreError
 from indexing import Index, live
 from indexing.live import LiveIndex
+from indexing.migrate import migrate_index
 from indexing.stamp import has_changed_since, read_stamp
 
 
@@ -24,10 +26,10 @@ def titles(index):
 
 
 @pytest.fixture
-def following(sync, index):
+def following(sync, index, toy_encoder):
     sync()
     settle(index, 60)
-    return LiveIndex(Index.open(index))
+    return LiveIndex(Index.open(index), toy_encoder)
 
 
 @pytest.fixture
@@ -108,7 +110,9 @@ def test_a_folder_that_is_gone_leaves_the_old_index(following, index, caplog):
     assert "no index here" in caplog.text
 
 
-def test_vectors_of_another_model_are_never_taken(following, index, library, toy_encoder, caplog, sync):
+def test_vectors_of_another_model_are_never_taken_where_it_cannot_be_loaded(
+    following, index, library, toy_encoder, caplog, sync
+):
     old = following.current()
     index.rename(index.with_name("old"))
     toy_encoder.fingerprint = "toy-2"
@@ -139,3 +143,92 @@ def test_while_one_thread_opens_the_new_index_the_others_get_the_old(following, 
     may_end.set()
     opener.join()
     assert len(following.current().index.tracks) == 8
+
+
+@pytest.fixture
+def migrated(sync, index, toy_encoder, new):
+    """migrated(load): who follows an index that is then migrated to the model `new`, and what it had loaded before."""
+
+    def make(load):
+        sync()
+        settle(index, 60)
+        following = LiveIndex(Index.open(index), toy_encoder, load=load)
+        old = following.current()
+        migrate_index(new, index)
+        settle(index)
+        return following, old
+
+    return make
+
+
+def when_loaded(following):
+    """What it has once it has done what it does in the background."""
+    following.current()
+    following._loading.join(10)
+    return following.loaded
+
+
+def test_a_migrated_index_is_taken_with_its_model_and_until_then_the_old_one_answers(migrated, new):
+    may_end, names = threading.Event(), []
+
+    def load(name):
+        names.append(name)
+        assert may_end.wait(10)
+        return new
+
+    following, old = migrated(load)
+    for _ in range(3):
+        assert following.current() is old
+    assert (
+        old.index.search(old.encoder.encode_text(["20"])[0], k=1)[0].title == "t1"
+    )  # the files of its shards are gone
+    may_end.set()
+
+    loaded = when_loaded(following)
+
+    assert names == ["new"]
+    assert (loaded.encoder, loaded.index.model.fingerprint) == (new, "new-1")
+    assert loaded.index.search(new.encode_text(["110"])[0], k=1)[0].title == "t1"
+    assert loaded.at > old.at
+    assert following.current() is loaded
+    assert not following.is_behind
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_old_one_says_so_once_and_is_tried_again(
+    migrated, new, caplog, monkeypatch
+):
+    errors = [CheckpointError("local:gone: no such folder"), CheckpointError("local:gone: no such folder")]
+    errors.append(RuntimeError("CUDA out of memory"))
+
+    def load(name):
+        if errors:
+            raise errors.pop(0)
+        return new
+
+    following, old = migrated(load)
+    with caplog.at_level(logging.WARNING):
+        assert when_loaded(following) is old
+        assert following.current() is old  # and a minute is not over
+        assert (len(errors), following.is_behind) == (2, True)
+        monkeypatch.setattr(live, "_RETRY_SECONDS", 0.0)
+        monkeypatch.setattr(following, "_next_try", 0.0)
+        assert when_loaded(following) is old
+        assert when_loaded(following) is old
+    rest = "; going on with what was loaded before: put it right, or restart"
+    assert caplog.messages == [f"local:gone: no such folder{rest}", f"CUDA out of memory{rest}"]
+
+    assert when_loaded(following).encoder is new
+    assert not following.is_behind
+
+
+def test_another_model_of_the_same_name_is_not_taken(migrated, new, caplog):
+    other = type(new)(name="new", fingerprint="new-2")
+    following, old = migrated(lambda name: other)
+    assert when_loaded(following) is old
+    assert "made with new (fingerprint new-1), not with new (fingerprint new-2)" in caplog.text
+
+
+def test_an_index_of_another_model_is_not_followed_from_the_start(sync, index, new):
+    sync()
+    with pytest.raises(StoreError, match=r"made with toy .*, not with new"):
+        LiveIndex(Index.open(index), new)

@@ -4,9 +4,11 @@ Most of it needs the extra `milvus`; numbers of rows, ranges and searches beyond
 """
 
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -122,6 +124,21 @@ def test_what_was_moved_answers_as_the_exact_engine_does(folder, address):
         assert tied.rows.tolist() == [[0, 81]]  # row 0 and its copy, by row
         with pytest.raises(ValueError, match="count is 0"):
             engine.search(queries, count=0)
+
+
+@needs_milvus
+def test_a_move_that_goes_well_logs_nothing_that_looks_like_a_failure(folder, lite, caplog):
+    from pymilvus.grpc_gen.milvus_pb2_grpc import MilvusServiceServicer
+
+    move_to_milvus(folder, lite)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+    for name, is_kept in (("AllocTimestamp", False), ("Search", True)):
+        try:
+            getattr(MilvusServiceServicer(), name)(None, MagicMock())  # what a server lacks
+        except NotImplementedError:
+            logging.getLogger("grpc._server").exception("%s failed", name)
+        assert (f"{name} failed" in caplog.text) == is_kept
 
 
 @needs_milvus

@@ -6,10 +6,20 @@ Exact search counts as slow from 300 vectors on here: 368 have 32 lists (2 * sqr
 import pytest
 
 from data.errors import StoreError
-from indexing import Index
+from indexing import Index, upkeep
+from indexing.care import compact
 from indexing.catalogue_writer import open_writer
-from indexing.engines import ENGINE_FILE, ExactEngine, IvfEngine, IvfSettings, choice, description, store_tuned
-from indexing.upkeep import read_vectors, refresh_engine, tune_engine
+from indexing.engines import (
+    ENGINE_FILE,
+    Coverage,
+    ExactEngine,
+    IvfEngine,
+    IvfSettings,
+    choice,
+    description,
+    store_tuned,
+)
+from indexing.upkeep import EngineState, engine_state, read_vectors, refresh_engine, tune_engine
 
 BUILT = IvfSettings(nlist=32, nprobe=8)
 
@@ -35,6 +45,8 @@ def settings_of(index):
 
 def test_a_small_index_needs_no_engine(index, sync):
     sync()
+    nothing = Coverage(covered=0, fresh=8, gone=0)
+    assert engine_state(index) == EngineState(settings=None, coverage=nothing, problem=None, is_due=False)
 
     assert refresh_engine(index) is None
     assert tune_engine(index, recall=0.95) is None
@@ -63,6 +75,31 @@ def test_an_engine_is_built_again_when_a_tenth_is_new(large, library, sync, writ
     sync()
     assert refresh_engine(large) == BUILT
     assert Index.open(large).engine.coverage.fresh == 0
+
+
+def test_whether_an_engine_is_due_is_seen_without_opening_a_shard(large, monkeypatch):
+    monkeypatch.setattr(upkeep, "read_shard", lambda *_, **__: pytest.fail("opened a shard"))
+    assert refresh_engine(large) is None
+    assert engine_state(large).coverage == Coverage(covered=368, fresh=0, gone=0)
+
+
+def test_the_state_of_an_engine_says_what_it_has_and_whether_a_sync_will_build_it(large, library, sync, write_track):
+    write_track(library / "few.wav", *range(30))
+    sync()
+    state = engine_state(large)
+    assert (state.settings, state.problem, state.is_due) == (BUILT, None, False)
+    assert state.coverage == Coverage(covered=368, fresh=30, gone=0)
+
+    compact(large)  # joins the shards to one
+    state = engine_state(large)
+    assert (state.coverage, state.is_due) == (Coverage(covered=0, fresh=398, gone=368), True)
+
+    (large / ENGINE_FILE).write_bytes(b"damaged")
+    state = engine_state(large)
+    assert "the engine is damaged" in state.problem
+    assert (state.settings, state.is_due) == (None, True)
+    (large / ENGINE_FILE).unlink()
+    assert (engine_state(large).problem, engine_state(large).is_due) == (None, True)
 
 
 def test_a_tuned_engine_is_followed_by_one_that_looks_into_the_same_share_of_its_lists(
