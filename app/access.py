@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from data.errors import ConfigError
 
 COOKIE = "mulan-token"
-OPEN_PATHS = ("/api/v1/health",)  # a probe has no secret, and learns none but how many tracks
+OPEN_PATHS = ("/api/v1/health",)  # a probe has no secret, and learns none but how many tracks and which model
 VARIABLE = "MULAN_TOKEN"
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,512}")  # fits into a header, a cookie and an address as it is
 

@@ -39,6 +39,7 @@ MAX_PAGE = 1000
 MAX_TAGS = 200
 MAX_TAG_CHARACTERS = 20_000  # of a whole list
 _LARGEST_ID = 2**63 - 1
+_FINGERPRINT_CHARACTERS = 12
 _BEHIND = "the index was changed and could not be loaded anew, so what it was before answers; the server's log says why"
 
 
@@ -142,12 +143,13 @@ class Tags(BaseModel):
 class Health(BaseModel):
     """That the server answers, how many tracks from, of which model, and when it loaded them.
 
-    `problem` says that the index has changed since and could not be loaded anew; why, the log says.
+    `model` is the first characters of its fingerprint: everybody may ask, and its name may be a path of this machine.
+    `problem` says that the index was found changed since and could not be loaded anew; why, the log says.
     """
 
     status: str
     tracks: int
-    model: Printable
+    model: str
     loaded: datetime
     problem: str | None
 
@@ -233,9 +235,13 @@ def _add_tracks(api: FastAPI, service: SearchService) -> None:
 def _add_state(api: FastAPI, service: SearchService, counters: Counters) -> None:
     @api.get("/health")
     async def health() -> Health:  # on the event loop: it waits for nothing, not even for a free thread
-        """That the server answers, and from what it loaded last; asks for no token."""
+        """That the server answers, and from what it loaded last; asks for no token.
+
+        The index is looked at once this has been answered: what came of that, the next one says.
+        """
+        service.look()
         loaded, problem = service.loaded, _BEHIND if service.is_behind else None
-        model = loaded.encoder.name
+        model = loaded.encoder.fingerprint[:_FINGERPRINT_CHARACTERS]
         return Health(status="ok", tracks=len(loaded.index.tracks), model=model, loaded=loaded.at, problem=problem)
 
     @api.get("/metrics", response_class=PlainTextResponse)

@@ -124,7 +124,10 @@ def convert(
 
 @app.command()
 def search(
-    query: Annotated[str | None, typer.Argument(help="What the music should be like: words, or a query.")] = None,
+    query: Annotated[
+        str | None,
+        typer.Argument(help="What the music should be like: words, or a query; after -- if it begins with -."),
+    ] = None,
     index: OptionalIndex = None,
     like: Annotated[Path | None, typer.Option(help="An audio file to find similar music to.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of tracks.")] = 10,
@@ -157,8 +160,7 @@ def search(
         raise typer.BadParameter("--explain is for a QUERY; a file is its only term")
     if query is not None and not query.strip():
         raise typer.BadParameter("the QUERY is blank; say what the music should be like")
-    if query is not None:
-        parse_query(query)  # what is no query is said before a model is loaded
+    asked = None if query is None else parse_query(query)  # what is no query is said before a model is loaded
     milvus = milvus_address(engine, uri, collection)
     with open_service(index, milvus, model=model, device=device, precision=precision) as service:
         if query is not None:
@@ -167,6 +169,9 @@ def search(
             assert like is not None
             hits = service.search_file(like, k=k, scoring=score.value, unique=unique)
     console.show_hits(hits, as_json=as_json)
+    if not hits:
+        is_filtered = asked is not None and asked.where is not None
+        console.note(f"nothing found: {'no track meets the filter' if is_filtered else 'the index holds no tracks'}")
 
 
 @app.command()
@@ -231,9 +236,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except typer.TyperException as error:
         if message := error.format_message().strip():  # a bare `mulan` has printed its help instead
-            console.note(f"mulan: {message}")
+            console.note(f"mulan: {message}{_query_hint(error)}")
         return error.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _query_hint(error: typer.TyperException) -> str:
+    """What else an unknown option of one letter may be, where a query is asked for."""
+    option, context = getattr(error, "option_name", "--"), getattr(error, "ctx", None)
+    is_unknown = hasattr(error, "possibilities") and not option.startswith("--")  # the class itself is private to typer
+    if not is_unknown or context is None or all(one.name != "query" for one in context.command.params):
+        return ""
+    return f"; a query that begins with a minus stands after --: {context.command_path} -- '- \"vocals\"'"
 
 
 def _save_vectors(out: Path, paths: list[str], vectors: list[Any]) -> None:

@@ -98,17 +98,17 @@ def sync_progress() -> Iterator[Callable[[Any], None]]:
     """A bar for an index sync, with rate and time left; where stderr is no terminal, a line every minute."""
     with _bar(TimeRemainingColumn()) as bar:
         task = bar.add_task("embedding", total=None, rate="")
-        next_line = SECONDS_PER_LINE
+        next_line = time.monotonic() + SECONDS_PER_LINE  # not the state's time, which begins again with each round
 
         def show(state: Any) -> None:
             nonlocal next_line
             elapsed = max(state.elapsed, 1e-9)
             rate = f"{state.done / elapsed:.1f} tracks/s, {state.audio_seconds / elapsed:.0f}x real time"
             bar.update(task, total=state.total, completed=state.done, rate=rate)
-            if bar.disable and elapsed >= next_line:
+            if bar.disable and time.monotonic() >= next_line:
                 minutes = elapsed * (state.total - state.done) / max(state.done, 1) / 60
                 note(f"{state.done:,} of {state.total:,} files, {rate}, about {minutes:.0f} min left")
-                next_line = elapsed + SECONDS_PER_LINE
+                next_line = time.monotonic() + SECONDS_PER_LINE
 
         yield show
 

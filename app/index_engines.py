@@ -146,6 +146,7 @@ def plan(
     windows = math.ceil(seconds_per_track / encoder.clip_seconds)
     needs = plan_index(tracks, windows_per_track=windows, dim=encoder.dim, rates=rates)
     if as_json:
-        print(json.dumps({**asdict(needs), "rates": asdict(rates)}))
+        per_second = {"embedded_per_second": rates.embedded_per_second, "decoded_per_second": rates.decoded_per_second}
+        print(json.dumps({**asdict(needs), "rates": per_second}))
     else:
         print_plan(needs)

@@ -45,7 +45,8 @@ def sync(
 ) -> None:
     """Make an index hold a music folder as it is now; only what is new or has other audio is embedded.
 
-    Moved, renamed and retagged files keep their vectors, copies share them. An index may hold several folders.
+    Moved, renamed and retagged files keep their vectors, copies share them. An index may hold several
+    folders, none inside another.
 
     Example: mulan index sync ~/Music --index ~/music.index
     """

@@ -74,6 +74,8 @@ def similar(
     with open_index(index, milvus_address(engine, uri, collection)) as opened:
         found = similar_tracks(opened, _track(opened, track), k=k, scoring=score.value, unique=unique)
     console.show_hits(found, as_json=as_json)
+    if not found:
+        console.note("nothing found: the index holds no other track")
 
 
 def duplicates(
@@ -92,6 +94,9 @@ def duplicates(
     Files with the same audio, whatever their tags, and near-duplicates: lengths within 2 s or 1 %, and vectors at
     least as near as the threshold. The default finds other encodings of a recording; another loudness, cut
     or master may need a lower threshold. Listen before you delete: short pieces in one style can be as near.
+
+    A group is all that hangs together so, if only by way of a third track. The figure of a track is its cosine with the
+    nearest of the others of its length; "same audio" stands where another file of the group has just that.
 
     Example: mulan duplicates --index ~/music.index
     """

@@ -1,7 +1,7 @@
 """Which index a command searches, and by which engine: the options, and the one way to open it."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from app.service import SearchService
     from indexing import Index
     from indexing.engines import Engine, Vectors
+    from indexing.index import EngineMaker
     from indexing.milvus import MilvusAddress
+    from indexing.model import ModelRecord
 
 TOKEN_VARIABLE = "MILVUS_TOKEN"
 
@@ -91,7 +93,9 @@ def open_service(
     if index is not None:
         with open_index(index, milvus) as opened:
             load = partial(load_model, device=device, precision=precision)
-            yield SearchService(load(model or opened.model.name), opened, load=load)
+            service = SearchService(load(model or opened.model.name), opened, load=load)
+            del opened  # the service goes on to another, and then this one's files are to go
+            yield service
         return
     if milvus is not None:
         raise typer.BadParameter("--engine milvus needs --index, whose vectors it has")
@@ -100,12 +104,16 @@ def open_service(
 
 
 @contextmanager
-def _milvus(address: "MilvusAddress", index: Path) -> "Iterator[Callable[[Vectors], Engine]]":
-    """What makes engines over one connection: a server opens its index anew after each sync."""
+def _milvus(address: "MilvusAddress", index: Path) -> "Iterator[EngineMaker]":
+    """What makes engines over one connection: a server opens its index anew after each sync, or another model's."""
     from indexing.catalogue import Catalogue
     from indexing.milvus import MilvusEngine, open_collection
+
+    def make(vectors: "Vectors", model: "ModelRecord") -> "Engine":
+        collection.check_model(model)
+        return MilvusEngine(collection, vectors)
 
     with Catalogue.open(index) as catalogue:
         model = catalogue.model
     with open_collection(address, model) as collection:
-        yield lambda vectors: MilvusEngine(collection, vectors)
+        yield make

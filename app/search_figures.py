@@ -89,8 +89,13 @@ def print_engine(state: Any) -> None:
 
 def print_milvus(state: Any, address: Any) -> None:
     """What a collection of Milvus has of an index."""
-    found = f"Milvus, {state.index_type}, {address}; {_fit(state.coverage)}"
-    if state.coverage.fresh or state.coverage.gone:
+    coverage = state.coverage
+    found = f"Milvus, {state.index_type}, {address}; has {'' if coverage.fresh else 'all '}{coverage.covered:,} vectors"
+    if coverage.fresh:
+        found += f", {coverage.fresh:,} others are scored beside it"
+    if coverage.gone:
+        found += f", {coverage.gone:,} of its rows are not counted (gone, or half copied)"
+    if coverage.fresh or coverage.gone:
         found += "; mulan index move brings it up to date"
     results.print(Text(f"engine     {found}"))
 

@@ -105,6 +105,10 @@ class SearchService:
         """Whether the index was found changed and could not be loaded anew; the log says why."""
         return self._live.is_behind
 
+    def look(self) -> None:
+        """Begin to look, in the background, whether the index has changed, and to load it anew if so."""
+        self._live.look()
+
     @property
     def windows(self) -> int:
         """How many windows are searched."""

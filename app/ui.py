@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.service import DEFAULT_TAGS, SearchService, TagScore, clock, counted, is_non_commercial, split_tags
+from app.service import DEFAULT_TAGS, SearchService, TagScore, clock, counted, is_non_commercial, split_tags, tag_file
 from data.errors import MulanError, QueryError
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ def _build_tag(service: SearchService) -> None:
         tags = split_tags(wanted) or list(DEFAULT_TAGS)
         if len(tags) > MAX_TAGS:
             return _notice(f"That is {len(tags)} tags; a list may have {MAX_TAGS}.")
-        has_shares = service.encoder.logit_scale is not None
-        return _answer(lambda: _tag_bars(service.tag_file(path, tags), has_shares))
+        encoder = service.encoder  # one for both, though the service may follow its index to another
+        return _answer(lambda: _tag_bars(tag_file(encoder, path, tags), encoder.logit_scale is not None))
 
     with gr.Row(elem_id="tagging"):
         with gr.Column(min_width=280):

@@ -138,7 +138,7 @@ class CatalogueWriter(Catalogue):
             _each(
                 connection,
                 "UPDATE tracks SET path = ?, size = ?, mtime_ns = ?, title = ?, artist = ?, album = ?, genre = ?, "
-                "year = ? WHERE id = ?",
+                "year = ?, bpm = ? WHERE id = ?",
                 [(encoded(one.path), one.size, one.mtime_ns, *_tag_values(one.tags), one.track) for one in updates],
             )
             _release_tracks(connection)
@@ -327,5 +327,5 @@ def _each(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[o
             raise ValueError(f"track {row[-1]} is not in the catalogue")
 
 
-def _tag_values(tags: Tags) -> tuple[str | int | None, ...]:
-    return tags.title, tags.artist, tags.album, tags.genre, tags.year
+def _tag_values(tags: Tags) -> tuple[str | float | None, ...]:
+    return tags.title, tags.artist, tags.album, tags.genre, tags.year, tags.bpm

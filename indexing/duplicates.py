@@ -1,9 +1,10 @@
 """Finds tracks that an index holds more than once: the same audio, and what sounds the same. It deletes nothing."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,12 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate:
-    """A track of a group. `cosine` is to the first of the group; `is_same_audio`: differs from it in tags at most."""
+    """A track of a group.
+
+    Attributes:
+        cosine: to the nearest of the others that it is a duplicate of, so at least the threshold; 1 for the same audio.
+        is_same_audio: one of the others differs from it in tags at most.
+    """
 
     track: TrackEntry
     path: Path
@@ -29,12 +35,21 @@ class Duplicate:
     is_same_audio: bool
 
 
+class Near(NamedTuple):
+    """Which of n recordings hang together: labels int64 [n], and cosines float32 [n] to the nearest near one.
+
+    Cosines are minus infinity where none is near.
+    """
+
+    labels: Numbers
+    cosines: Floats
+
+
 def find_duplicates(index: Path, *, threshold: float = SAME_RECORDING) -> list[tuple[Duplicate, ...]]:
     """Groups of tracks that are probably the same recording, by the id of their first track, which is the oldest.
 
     Two tracks are duplicates if their files hold the same audio (only tags differ), or if `is_same_recording` says so.
-    A group is all that hangs together so: two of its tracks may resemble each other by way of a third only, and
-    `Duplicate.cosine` then says so.
+    A group is all that hangs together so: two of its tracks may resemble each other by way of a third only.
 
     Exact. Time grows with the pairs of similar length, memory with the tracks.
 
@@ -53,30 +68,21 @@ def find_duplicates(index: Path, *, threshold: float = SAME_RECORDING) -> list[t
     recordings = list(copies.values())
     firsts = [places[0] for places in recordings]
     seconds = np.array([holdings.tracks[place].seconds for place in firsts])
-    labels = label_near(vectors[firsts], seconds, threshold=threshold)
-    groups: dict[int, list[int]] = defaultdict(list)
-    for label, places in zip(labels.tolist(), recordings, strict=True):
-        groups[label] += places
-
-    def members(places: Sequence[int]) -> tuple[Duplicate, ...]:
-        first = min(places)
-        return tuple(
-            Duplicate(
-                track=(track := holdings.tracks[place]),
-                path=holdings.path(track),
-                cosine=float(vectors[place] @ vectors[first]),
-                is_same_audio=track.content == holdings.tracks[first].content,
+    near = label_near(vectors[firsts], seconds, threshold=threshold)
+    groups: dict[int, list[Duplicate]] = defaultdict(list)
+    for label, cosine, places in zip(near.labels.tolist(), near.cosines.tolist(), recordings, strict=True):
+        again = len(places) > 1
+        for track in (holdings.tracks[place] for place in places):
+            one = Duplicate(
+                track=track, path=holdings.path(track), cosine=1.0 if again else cosine, is_same_audio=again
             )
-            for place in sorted(places)
-        )
-
-    return sorted(
-        (members(places) for places in groups.values() if len(places) > 1), key=lambda group: group[0].track.id
-    )
+            groups[label].append(one)
+    found = (tuple(sorted(group, key=_id)) for group in groups.values() if len(group) > 1)
+    return sorted(found, key=lambda group: _id(group[0]))
 
 
-def label_near(vectors: Floats, seconds: npt.NDArray[np.float64], *, threshold: float) -> Numbers:
-    """Label recordings so that near ones, and what hangs together by them, have the same: int64 [n].
+def label_near(vectors: Floats, seconds: npt.NDArray[np.float64], *, threshold: float) -> Near:
+    """Label recordings so that near ones, and what hangs together by them, have the same label.
 
     Args:
         vectors: float32 [n, d], unit length.
@@ -84,16 +90,22 @@ def label_near(vectors: Floats, seconds: npt.NDArray[np.float64], *, threshold: 
         threshold: the cosine from which two recordings of similar length are near.
     """
     by_length = np.argsort(seconds, kind="stable")
-    labels = np.arange(len(seconds))
-    for left, right in _near_pairs(vectors[by_length], seconds[by_length], threshold):
+    labels, nearest = np.arange(len(seconds)), np.full(len(seconds), -np.inf, np.float32)
+    for left, right, cosines in _near_pairs(vectors[by_length], seconds[by_length], threshold):
         labels = _join(labels, by_length[left], by_length[right])
-    return labels
+        for ends in (left, right):
+            np.maximum.at(nearest, by_length[ends], cosines)
+    return Near(labels, nearest)
+
+
+def _id(one: Duplicate) -> int:
+    return one.track.id
 
 
 def _near_pairs(
     vectors: Floats, seconds: npt.NDArray[np.float64], threshold: float
-) -> Iterator[tuple[Numbers, Numbers]]:
-    """Pairs of near recordings, block by block; recordings are in the order of their lengths."""
+) -> Iterator[tuple[Numbers, Numbers, Floats]]:
+    """Pairs of near recordings and their cosines, block by block; recordings are in the order of their lengths."""
     # Where those begin that are too long for each recording: no block has to reach beyond them.
     ends = np.searchsorted(seconds, longest_alike(seconds), side="right")
     for row in range(0, len(vectors), _ROWS):
@@ -105,7 +117,7 @@ def _near_pairs(
             is_same = is_same_recording(cosines[near], seconds[left], seconds[right], threshold=threshold)
             is_pair = (left < right) & is_same
             if is_pair.any():
-                yield left[is_pair], right[is_pair]
+                yield left[is_pair], right[is_pair], cosines[near][is_pair]
 
 
 def _join(labels: Numbers, left: Numbers, right: Numbers) -> Numbers:

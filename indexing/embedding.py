@@ -7,7 +7,7 @@ last finished shard, and ends as if it had not been.
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,9 @@ from indexing.shards import Shard, write_shard
 from indexing.sync_plan import PlannedFile
 from mulan.encoding import Encoder, FailedFile
 
-SHARD_TRACKS = 256  # killed work loses at most this many tracks; a shard of songs is about 12 MB
+# Killed work loses at most one shard's: of songs this many tracks, about 12 MB; of long mixes fewer, by their files.
+SHARD_TRACKS = 256
+_SHARD_BYTES = 1_000_000_000
 
 _CHANGED = "changed while it was read; the next sync takes it"
 
@@ -105,7 +107,8 @@ class Intake:
     def _next_batch(self, tell: Callable[[], None]) -> list[_Hashed]:
         """The next files whose audio is neither in the index nor in an earlier file."""
         batch: dict[str, _Hashed] = {}
-        while self._left and len(batch) < SHARD_TRACKS:
+        size = 0
+        while self._left and len(batch) < SHARD_TRACKS and size < _SHARD_BYTES:
             planned = self._left.popleft()
             path = self._root / planned.file.path
             try:
@@ -119,6 +122,7 @@ class Intake:
                 self._copies.append(hashed)
             else:
                 batch[content] = hashed
+                size += planned.file.size
         return list(batch.values())
 
     def _embed(self, batch: Sequence[_Hashed], tell: Callable[[], None]) -> None:
@@ -175,16 +179,14 @@ class Intake:
         for planned, content in whole:
             lender = next(one for one in self._writer.tracks("content = ?", content) if one.id not in replaces)
             track = self._track(planned.file, content, windows=lender.windows, seconds=lender.seconds)
-            copies.append((lender.id, replace(track, bpm=lender.bpm)))
+            copies.append((lender.id, track))
         if copies:
             self._writer.add_copies(copies, replaces=replaces)
 
     def _track(self, file: AudioFile, content: str, *, windows: int, seconds: float) -> NewTrack:
         tags = asdict(read_tags(self._root / file.path))
         stamps = file._asdict()
-        return NewTrack(
-            library=self._library, **stamps, content=content, windows=windows, seconds=seconds, bpm=None, **tags
-        )
+        return NewTrack(library=self._library, **stamps, content=content, windows=windows, seconds=seconds, **tags)
 
     def _fail(self, file: AudioFile, reason: str) -> None:
         """Quarantine a file, unless something else than its content is to blame."""

@@ -1,11 +1,13 @@
 """Finding the recordings whose windows answer a query, all of them or those that a filter keeps."""
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from data.errors import StoreError
 from indexing.engines import Engine, ExactEngine, ShardVectors, Vectors
 from indexing.engines.vectors import NO_ROW, Floats, Rows
 from indexing.scoring import Recordings, Scores, Scoring, score_all, score_recordings
@@ -15,6 +17,7 @@ NARROW_ROWS = 50_000
 SAMPLE = 1000
 """Recordings that stand for the library where not all of them are scored."""
 
+_MOST = 1.01  # cosines, and numbers in unit vectors, end at 1; queries and models that round to bfloat16 go beyond
 _NOBODY = -1  # owner of the rows of dropped tracks
 _WINDOWS_PER_HIT = 16  # first guess of how many of the best windows hold one recording; changes speed, not answers
 
@@ -34,10 +37,14 @@ class Answers(NamedTuple):
 
 
 class Finder:
-    """Recordings over an engine. Safe to share between threads."""
+    """Recordings over an engine. Safe to share between threads.
 
-    def __init__(self, engine: Engine, blocks: Recordings) -> None:
-        self.engine, self.blocks = engine, blocks
+    Opening an index does not read its vectors, so damage shows here, if at all: what no unit vector gives is refused.
+    """
+
+    def __init__(self, engine: Engine, blocks: Recordings, folder: Path) -> None:
+        """With the folder of the index, for what is said of damage."""
+        self.engine, self.blocks, self._folder = engine, blocks, folder
         self._vectors = engine.vectors
         self._owners = np.full(len(self._vectors), _NOBODY, np.int64)
         self._owners[blocks.rows()] = np.repeat(np.arange(len(blocks.firsts)), blocks.windows)
@@ -51,7 +58,36 @@ class Finder:
         Args:
             query: float32 [d] of unit length.
             is_kept: bool [recordings].
+
+        Raises:
+            StoreError: a score is none that unit vectors give, or Milvus does not answer.
         """
+        answers = self._find(query, count, scoring, is_kept)
+        # Where all recordings were scored, every score lies between the ends of the library's; NaN is the last of them.
+        self._refuse_damage("a score", np.concatenate([answers.scores, answers.library[:1], answers.library[-1:]]))
+        return answers
+
+    def windows_of(self, recording: int) -> Floats:
+        """The vectors of a recording, float32 [w, d].
+
+        Raises:
+            StoreError: one of them is no unit vector.
+        """
+        first = int(self.blocks.firsts[recording])
+        windows = self._vectors.take(np.arange(first, first + int(self.blocks.windows[recording])))
+        self._refuse_damage("a number in a vector", windows)
+        return windows
+
+    def _refuse_damage(self, what: str, numbers: npt.NDArray[np.floating[Any]]) -> None:
+        most = float(np.abs(numbers).max(initial=0))
+        if not most <= _MOST:  # also refuses NaN
+            verify, repair = (f"mulan index {verb} --index {self._folder}" for verb in ("verify", "repair"))
+            raise StoreError(
+                f"{self._folder}: a shard is damaged ({what} is {most:.3g}, must be within 1); {verify} finds it, "
+                f"{repair} drops its tracks, and the next sync embeds them anew"
+            )
+
+    def _find(self, query: Floats, count: int, scoring: Scoring, is_kept: Mask) -> Answers:
         if isinstance(self.engine, ExactEngine) or scoring != "max":
             scores, best = score_recordings(score_all(self._vectors, query), self.blocks, scoring)
             kept = _best(np.flatnonzero(is_kept), scores[is_kept], count)
@@ -61,11 +97,6 @@ class Finder:
         if not is_kept.all() and int(self.blocks.windows[is_kept].sum()) <= NARROW_ROWS:
             return Answers(*self._score_each(query, np.flatnonzero(is_kept), count), library)
         return Answers(*self._by_engine(query, count, is_kept), library)
-
-    def windows_of(self, recording: int) -> Floats:
-        """The vectors of a recording, float32 [w, d]."""
-        first = int(self.blocks.firsts[recording])
-        return self._vectors.take(np.arange(first, first + int(self.blocks.windows[recording])))
 
     def _score_each(self, query: Floats, recordings: Rows, count: int) -> tuple[Rows, Scores, Rows]:
         blocks = Recordings(self.blocks.firsts[recordings], self.blocks.windows[recordings])

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +81,10 @@ class Hit:
     shares: tuple[Share, ...] = ()
 
 
+EngineMaker: TypeAlias = Callable[[Vectors, ModelRecord], Engine]
+"""Makes the engine over an index's vectors; StoreError if what it asks holds those of another model."""
+
+
 class Opening(NamedTuple):
     """How an index was opened: what its files were just before, and what opens it in the same way again."""
 
@@ -139,14 +143,15 @@ class Index:
         for place, recording in enumerate(self._recording_of.tolist()):
             self._places[recording].append(place)
         windows = np.array([tracks[places[0]].windows for places in self._places], np.int64)
-        self._finder = Finder(self.engine, Recordings(np.array(list(numbers), np.int64), windows))
+        self._finder = Finder(self.engine, Recordings(np.array(list(numbers), np.int64), windows), path)
 
     @classmethod
-    def open(cls, path: str | Path, *, engine: Callable[[Vectors], Engine] | None = None) -> "Index":
+    def open(cls, path: str | Path, *, engine: EngineMaker | None = None) -> "Index":
         """Open an index with the engine in its folder, or another over its vectors; these are memory-mapped.
 
         Raises:
-            StoreError: no index there, a shard or the engine is damaged, or another version of mulan made it.
+            StoreError: no index there, a shard or the engine is damaged, or another version of mulan made it; and what
+                `engine` raises.
         """
         folder = Path(path)
         opening = Opening(read_stamp(folder), partial(cls.open, folder, engine=engine))
@@ -156,7 +161,7 @@ class Index:
             shards = {key: read_shard(folder, one, dim=model.dim) for key, one in records.items()}
             tracks, roots = list(catalogue.tracks()), catalogue.libraries()
         vectors = Vectors([ShardVectors(one.key, shards[key].vectors) for key, one in records.items()])
-        made = open_engine(folder / ENGINE_FILE, vectors) if engine is None else engine(vectors)
+        made = open_engine(folder / ENGINE_FILE, vectors) if engine is None else engine(vectors, model)
         return cls(folder, model, shards=shards, tracks=tracks, roots=roots, engine=made, opening=opening)
 
     def check_encoder(self, encoder: Encoder) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from data.errors import MulanError, StoreError
 from indexing.catalogue import Catalogue
 from indexing.index import Index
-from indexing.stamp import has_changed_since
+from indexing.stamp import Stamp, has_changed_since, read_stamp
 from mulan.encoding import Encoder
 
 logger = logging.getLogger(__name__)
@@ -33,10 +33,11 @@ class LiveIndex:
     Whoever got an index keeps it as it is. One that was given another model's vectors is taken together with that
     model, which is loaded in the background. Until then the old index goes on answering, also where its files are
     gone: what it has mapped stays until it is let go of, and so long two models are in memory. Where anything of this
-    cannot be done, the old one remains, a line in the log says so once, and it is tried again a minute later.
+    cannot be done, the old one remains, a line in the log says so once, and it is tried again a minute later; where the
+    model of that name is another, once the index has changed again.
 
     Attributes:
-        is_behind: whether the folder was found changed, and could not be taken up.
+        is_behind: whether the folder was found changed, could not be taken up, and is not back as it was.
     """
 
     def __init__(self, index: Index, encoder: Encoder, *, load: Callable[[str], Encoder] | None = None) -> None:
@@ -46,12 +47,13 @@ class LiveIndex:
             load: gives the encoder of a name that an index remembers; without it, other models are refused.
         """
         index.check_encoder(encoder)
-        self.is_behind = False
         self._loaded = Loaded(index, encoder, datetime.now(UTC))
         self._load = load
         self._opening = threading.Lock()
         self._loading: threading.Thread | None = None
-        self._next_try, self._complaint = 0.0, ""
+        self._looking: threading.Thread | None = None
+        self._refused: tuple[Stamp, ...] = ()  # of an index whose model turned out not to be the one of its name
+        self._settle()
 
     @property
     def loaded(self) -> Loaded:
@@ -68,10 +70,21 @@ class LiveIndex:
                 self._opening.release()
         return self._loaded
 
+    def look(self) -> None:
+        """Make what `current` gives current, in the background; waits for nothing, not even for the disk."""
+        if self._looking is None or not self._looking.is_alive():
+            self._looking = threading.Thread(target=self.current, daemon=True)
+            self._looking.start()
+
     def _is_due(self) -> bool:
         index = self._loaded.index
-        is_time = time.monotonic() >= self._next_try and (self._loading is None or not self._loading.is_alive())
-        return index.opening is not None and is_time and has_changed_since(index.path, index.opening.stamp)
+        if index.opening is None:
+            return False
+        if self.is_behind and read_stamp(index.path) == index.opening.stamp:
+            self._settle()
+        if time.monotonic() < self._next_try or (self._loading is not None and self._loading.is_alive()):
+            return False
+        return all(has_changed_since(index.path, stamp) for stamp in (index.opening.stamp, *self._refused))
 
     def _open_anew(self) -> None:
         old = self._loaded
@@ -79,32 +92,42 @@ class LiveIndex:
             with Catalogue.open(old.index.path) as catalogue:  # read much sooner than all of it is opened
                 model = catalogue.model
             if model.fingerprint == old.index.model.fingerprint:
-                self._take(old.encoder)
+                self._take(self._opened(), old.encoder)
             elif self._load is None:
                 raise StoreError(
                     f"{old.index.path}: has vectors of {model.name} now, and had those of {old.encoder.name}"
                 )
             else:
-                self._loading = threading.Thread(target=self._take_model, args=(self._load, model.name), daemon=True)
+                self._loading = threading.Thread(target=self._take_model, args=(self._load,), daemon=True)
                 self._loading.start()
         except (MulanError, OSError) as error:
             self._complain(error)
 
-    def _take_model(self, load: Callable[[str], Encoder], name: str) -> None:
-        """Load the model of a name, and take the index with it."""
+    def _take_model(self, load: Callable[[str], Encoder]) -> None:
+        """Load the model of the index, and take both."""
         try:
-            self._take(load(name))
+            index = self._opened()  # first: it is quicker, and as likely to fail
+            encoder = load(index.model.name)
+            if encoder.fingerprint != index.model.fingerprint and index.opening is not None:
+                self._refused = (index.opening.stamp,)
+            self._take(index, encoder)
         except Exception as error:  # also of a graphics card that has no room for a second model
             self._complain(error)
 
-    def _take(self, encoder: Encoder) -> None:
-        """Open the index anew, and let both count from one moment on; StoreError unless they belong together."""
+    def _opened(self) -> Index:
         opening = self._loaded.index.opening
         assert opening is not None
-        index = opening.again()
+        return opening.again()
+
+    def _take(self, index: Index, encoder: Encoder) -> None:
+        """Let both count from one moment on; StoreError unless they belong together."""
         index.check_encoder(encoder)
         self._loaded = Loaded(index, encoder, datetime.now(UTC))
-        self._complaint, self.is_behind = "", False
+        self._settle()
+
+    def _settle(self) -> None:
+        """What is loaded is what the folder holds: nothing is wrong, and the next change is taken up at once."""
+        self.is_behind, self._complaint, self._next_try, self._refused = False, "", 0.0, ()
 
     def _complain(self, error: Exception) -> None:
         self._next_try, self.is_behind = time.monotonic() + _RETRY_SECONDS, True

@@ -8,8 +8,9 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from data.errors import StoreError
 from indexing.catalogue import reaching
@@ -32,7 +33,7 @@ def writing(folder: Path) -> Iterator[None]:
         StoreError: the lock could not be written.
     """
     with reaching(folder):
-        lock = (folder / LOCK).open("a+")
+        lock = (folder / LOCK).open("a+b", buffering=0)  # closing it writes nothing more
     with lock:
         with reaching(folder):
             _take(lock, folder)
@@ -48,12 +49,7 @@ def looking(folder: Path) -> Iterator[bool]:
         yield True
         return
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield _is_free(lock)
 
 
 def is_written(folder: Path) -> bool:
@@ -62,7 +58,17 @@ def is_written(folder: Path) -> bool:
         return not is_idle
 
 
-def _take(lock: TextIO, folder: Path) -> None:
+def _is_free(lock: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a disk without locks: nobody can write an index there
+        pass
+    return True
+
+
+def _take(lock: FileIO, folder: Path) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -71,9 +77,8 @@ def _take(lock: TextIO, folder: Path) -> None:
         except BlockingIOError as error:
             if time.monotonic() >= deadline:
                 lock.seek(0)
-                owner = lock.read().strip() or "unknown"
+                owner = lock.read().decode(errors="replace").strip() or "unknown"
                 raise BusyError(f"{folder}: process {owner} is writing this index; wait for it or end it") from error
             time.sleep(_RETRY_SECONDS)
     lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+    lock.write(str(os.getpid()).encode())

@@ -26,7 +26,7 @@ from indexing.care import MIGRATING, begun_migration, forget_files, repair
 from indexing.catalogue import CATALOGUE, Catalogue, ShardRecord, TrackEntry, reaching
 from indexing.catalogue_writer import CatalogueWriter, Failure, FileUpdate, open_writer
 from indexing.embedding import Intake, Progress, has_changed
-from indexing.lock import BusyError
+from indexing.lock import BusyError, writing
 from indexing.model import ModelRecord, check_model, model_record
 from indexing.scan import AudioFile, Scan
 from indexing.shards import SHARDS, sync_folder
@@ -100,6 +100,8 @@ def migrate_index(
         return None
     if begun is not None:
         _check_begun(folder, begun.model, model)
+        with writing(folder / MIGRATING):
+            pass  # BusyError at once, and not after all has been read
         repair(folder / MIGRATING)  # the old vectors will be given up for these
     with open_writer(folder / MIGRATING, model=model) as space:
         follower = _Follower(space, encoder, on_progress)

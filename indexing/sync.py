@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,8 +67,9 @@ def sync_library(
 ) -> SyncReport:
     """Make an index hold a music folder as it is now; the index is created if there is none.
 
-    An index may hold several libraries. Interrupted work goes on after its last finished shard, and ends as if it had
-    not been interrupted. Files that cannot be used are quarantined, and tried again once they change.
+    An index may hold several libraries, none inside another: its files would be in the index twice. Libraries of which
+    one is inside another already are synced with a warning. Interrupted work goes on after its last finished shard, and
+    ends as if it had not been interrupted. Files that cannot be used are quarantined, and tried again once they change.
 
     Args:
         selection: which files are taken; a track whose file is no longer selected is dropped.
@@ -75,8 +77,8 @@ def sync_library(
         on_progress: called before the first file to take in, and after each.
 
     Raises:
-        StoreError: no audio in the library; another process writes the index; it belongs to another model, is
-            damaged or cannot be written.
+        StoreError: no audio in the library; it lies inside another of the index, or around it; another process
+            writes the index; this belongs to another model, is damaged or cannot be written.
     """
     started = time.perf_counter()
     root, folder = Path(os.path.abspath(library)), Path(os.path.abspath(index))
@@ -84,6 +86,7 @@ def sync_library(
     if not (folder / CATALOGUE).exists():
         _require_music(scan(root, folder, selection))  # before anything is made for a slip of the hand
     with open_writer(folder, model=model_record(encoder)) as writer:
+        _check_nesting(root, folder, writer.libraries().values())
         found = scan(root, folder, selection, catalogue=writer)
         if root not in writer.libraries().values():
             _require_music(found)
@@ -102,6 +105,28 @@ def scan(root: Path, index: Path, selection: Selection, *, catalogue: Catalogue 
     libraries = catalogue.libraries() if catalogue else {}
     mounts = [path for key, known in libraries.items() if catalogue and known == root for path in catalogue.mounts(key)]
     return scan_library(root, index=index, include=selection.include, exclude=selection.exclude, mounts=mounts)
+
+
+def _check_nesting(root: Path, index: Path, libraries: Collection[Path]) -> None:
+    """Refuse a new library that shares files with another, and warn of one that is in the index already.
+
+    Links are followed: two names of one folder are one place.
+
+    Raises:
+        StoreError: a library lies inside the new one, or around it.
+    """
+    here = os.path.realpath(root)
+    for other in libraries:
+        there = os.path.realpath(other)
+        if other == root or (shared := os.path.commonpath([here, there])) not in (here, there):
+            continue
+        where = "the same folder as" if here == there else "inside" if shared == there else "around"
+        found = f"{root}: {where} {other}, which is a library of {index}"
+        forget = f"mulan index forget {other} --index {index}"
+        if root not in libraries:
+            raise StoreError(f"{found}: files would be in it twice; sync that one, or forget it first: {forget}")
+        warnings.warn(f"{found}, too: files are in it twice; unless that is meant, {forget}", stacklevel=3)
+        return
 
 
 def _require_music(found: Scan) -> None:

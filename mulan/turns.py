@@ -1,6 +1,8 @@
 """A lock that is fair, for what several threads share and each uses again and again."""
 
 import threading
+from collections import deque
+from contextlib import suppress
 
 
 class Turns:
@@ -12,15 +14,21 @@ class Turns:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._asked = self._served = 0
+        self._queue: deque[object] = deque()  # the first has the lock, the others wait
 
     def __enter__(self) -> None:
-        with self._changed:
-            number = self._asked
-            self._asked += 1
-            self._changed.wait_for(lambda: self._served == number)
+        ticket = object()
+        try:
+            with self._changed:
+                self._queue.append(ticket)
+                self._changed.wait_for(lambda: self._queue[0] is ticket)
+        except BaseException:  # an interrupt: nobody will come for this turn
+            with self._changed, suppress(ValueError):
+                self._queue.remove(ticket)
+                self._changed.notify_all()
+            raise
 
     def __exit__(self, *_: object) -> None:
         with self._changed:
-            self._served += 1
+            self._queue.popleft()
             self._changed.notify_all()

@@ -96,6 +96,12 @@ class MilvusCollection:
     def __init__(self, address: MilvusAddress, client: Any, index_type: IndexType) -> None:
         self.address, self.index_type, self._client = address, index_type, client
 
+    def check_model(self, model: ModelRecord) -> None:
+        """Refuse an index whose model is not that of the vectors here, as they are now: StoreError."""
+        with _reaching(self.address):
+            properties = self._client.describe_collection(self.address.collection)["properties"]
+        _check_model(self.address, model, properties)
+
     def count(self, ids: IdRange | None = None) -> int:
         """How many entities there are, of all or of a range."""
         with _reaching(self.address):

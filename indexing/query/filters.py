@@ -5,6 +5,8 @@ Values are never written into the SQL; they are its parameters.
 Texts are equal, or contain each other, whatever their case and Unicode form ("BJÖRK" is "björk", composed or not).
 SQLite alone folds ASCII only, so the connection must know the function `folded`: see `add_functions`.
 
+A track may have several genres, kept as "polka; waltz": a genre is equal to any of them, and to all in their order.
+
 Lengths are equal if less than half a second apart, and tempos if less than half a beat: nobody types 127.96.
 
 A condition is either met or not, also where nothing is known of a field: a comparison with a missing value is not met,
@@ -17,6 +19,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from data.file_tags import GENRE_SEPARATOR
 from indexing.query.fields import KINDS
 from indexing.query.nodes import AllOf, AnyOf, Comparison, Condition, FieldName, Membership, Missing, Not, Value
 
@@ -98,6 +101,9 @@ def _comparison(condition: Comparison, parameters: list[Value]) -> str:
 def _equal(field: FieldName, value: Value, parameters: list[Value]) -> str:
     column = _COLUMNS[field]
     parameters.append(_parameter(value))
+    if field == "genre":
+        edge = f"'{GENRE_SEPARATOR}'"
+        return f"instr({edge} || folded({column}) || {edge}, {edge} || ? || {edge}) > 0"
     match KINDS[field]:
         case "text":
             return f"folded({column}) = ?"

@@ -16,7 +16,7 @@ import numpy as np
 
 from data.audio import probe
 from data.errors import AudioError, MulanError
-from data.file_tags import read_tags
+from data.file_tags import GENRE_SEPARATOR, read_tags
 from data.manifest import Track
 from mulan.encoding import EmbeddedFile, FailedFile, TextRegime, stack_files
 from mulan.runtime import Runtime
@@ -150,7 +150,7 @@ class TextOnlyEncoder:
 
 
 def describe(track: Track) -> str:
-    """Give what is written about a track's file: title, artist, album, genre, then the words of its path.
+    """Give what is written about a track's file: title, artist, album, its first genre, then the words of its path.
 
     A word said once is not repeated. Of the path count the file's name and two folders above it; numbers do not, for a
     track number means nothing. A relative path counts as the absolute one; links are not followed, for their names are
@@ -160,7 +160,8 @@ def describe(track: Track) -> str:
     parts = []
     if track.member is None:
         tags = read_tags(track.path)
-        parts += [tags.title if tags.title != path.stem else None, tags.artist, tags.album, tags.genre]
+        genre = (tags.genre or "").partition(GENRE_SEPARATOR)[0]
+        parts += [tags.title if tags.title != path.stem else None, tags.artist, tags.album, genre]
     parts += [path.stem, *reversed([part for part in path.parts[:-1] if part.strip("/.")][-FOLDERS:])]
     said: set[str] = set()
     phrases = []

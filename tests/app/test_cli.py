@@ -88,6 +88,25 @@ def test_a_mistake_in_a_query_is_pointed_at_before_a_model_is_loaded(run, demo_i
     ]
 
 
+@pytest.mark.parametrize("query", ['- "vocals"', '-"vocals"', "-vocals + jazz", '-0.5*"vocals" + "jazz"'])
+def test_a_query_that_begins_with_a_minus_stands_after_two(run, demo_index, query):
+    code, out, err = run("search", query, "--index", demo_index)
+    assert (code, out) == (2, "")
+    assert """; a query that begins with a minus stands after --: mulan search -- '- "vocals"'""" in err
+    assert run("search", "-k", "1", "--index", demo_index, "--", query)[0] == 0
+
+
+def test_an_unknown_long_option_is_not_taken_for_a_query(run):
+    assert "minus" not in run("search", "piano", "--indx", "x")[2]
+    assert "minus" not in run("duplicates", "-x")[2]
+
+
+def test_a_filter_that_no_track_meets_is_named_where_nothing_is_found(run, demo_index):
+    code, _, err = run("search", "piano where year < 1600", "--index", demo_index)
+    assert (code, err.splitlines()[-1]) == (0, "nothing found: no track meets the filter")
+    assert "nothing found" not in run("search", "piano", "--index", demo_index)[2]
+
+
 def test_embed_writes_paths_and_unit_vectors_and_goes_on_past_a_bad_file(run, clips, tmp_path):
     bad = tmp_path / "bad.mp3"
     bad.write_text("words")

@@ -1,5 +1,7 @@
 """What the command line prints about training. Run: pytest tests/app/test_console.py."""
 
+from types import SimpleNamespace
+
 from app import console
 from mulan.training.estimate import Estimate, Part
 
@@ -51,3 +53,16 @@ def test_an_estimate_tells_parts_memory_and_time(capsys):
     assert "memory of a process 8.3 GB: weights 1.3 GB, gradients 1 GB, optimiser 2 GB, activations 4 GB" in printed
     assert "a step 31 TFLOP, 0.5 s a process (from the measured peak and an assumed utilisation)" in printed
     assert "400,000 steps 2.31 days" in printed
+
+
+def test_each_round_of_a_long_work_is_a_line_a_minute_where_nobody_watches(capsys, monkeypatch):
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock.now)
+    with console.sync_progress() as show:
+        for now, elapsed in ((1059, 59), (1060, 60), (1119, 1), (1120, 2)):  # the last two are of a new round
+            clock.now = now
+            show(SimpleNamespace(done=3, total=6, elapsed=elapsed, audio_seconds=60.0))
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 6 files, 0.1 tracks/s, 1x real time, about 1 min left",
+        "3 of 6 files, 1.5 tracks/s, 30x real time, about 0 min left",
+    ]

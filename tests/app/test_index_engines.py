@@ -11,8 +11,10 @@ import pytest
 
 from app import index_engines, indexing, opening
 from app.cli import main
+from data.errors import StoreError
 from indexing import Index, sync_library
 from indexing.engines import IvfEngine, choice, description
+from indexing.migrate import migrate_index
 from indexing.milvus import INDEX_TYPES
 from indexing.milvus import engine as milvus_engine
 from indexing.tune import Timing, TuningCurve
@@ -154,7 +156,7 @@ def test_info_shows_what_milvus_lacks(run, index, library, tmp_path, write_track
 
     write_track(library / "few.wav", *range(4))
     run("index", "sync", library, "--index", index)
-    beside = "4 newer ones are scored beside it, 0 of its own are gone; mulan index move brings it up to date"
+    beside = "4 others are scored beside it; mulan index move brings it up to date"
     assert f"{line}3 vectors, {beside}\n" in run("index", "info", *there)[1]
 
 
@@ -211,6 +213,23 @@ def test_the_page_searches_milvus_and_goes_on_doing_so_after_a_sync(
     assert found == [["50"], ["55"]]
 
 
+@needs_milvus
+def test_milvus_is_not_asked_for_another_models_index(run, index, tmp_path, toy_encoder, monkeypatch):
+    uri, new = tmp_path / "library.db", type(toy_encoder)(name="new", fingerprint="new-1")
+    run("index", "move", "--index", index, "--to", "milvus", "--uri", uri)
+    refused = []
+
+    def serve(service, **_):
+        migrate_index(new, index)
+        with pytest.raises(StoreError, match=r"holds vectors of toy .*, the index those of new") as raised:
+            service.index.opening.again()
+        refused.append(raised.value)
+
+    monkeypatch.setattr("app.server.serve", serve)
+    assert run("serve", "--index", index, "--engine", "milvus", "--uri", uri)[0] == 0
+    assert refused
+
+
 def test_a_plan_is_made_from_what_this_machine_does(run):
     code, out, err = run("index", "plan", "--tracks", 1_000, "--seconds-per-track", 2.5)
     assert code == 0
@@ -224,6 +243,7 @@ def test_a_plan_is_made_from_what_this_machine_does(run):
     assert [fleet["hours"] for fleet in plan["fleets"]] == [2.0, 0.25, 0.03125]
     assert (plan["device"], plan["rates"]["embedded_per_second"]) == ("GPU", 0.5)
     assert plan["rates"]["decoded_per_second"] > 0
+    assert "device" not in plan["rates"]
 
 
 @pytest.mark.parametrize(

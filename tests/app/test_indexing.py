@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -241,9 +242,12 @@ def test_a_watched_library_has_a_line_for_each_change_until_interrupted(
     assert len(lines) == 9
 
 
-def test_a_long_sync_writes_lines_with_rate_and_time_left_into_a_log(capsys):
+def test_a_long_sync_writes_lines_with_rate_and_time_left_into_a_log(capsys, monkeypatch):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(console, "time", clock)
     with console.sync_progress() as show:
         for done, elapsed in ((1, 30.0), (2, 60.0), (3, 61.0), (8, 180.0)):
+            clock.now = elapsed
             show(Progress(done=done, total=10, skipped=0, audio_seconds=done * 600.0, elapsed=elapsed))
     assert capsys.readouterr().err.splitlines() == [
         "2 of 10 files, 0.0 tracks/s, 20x real time, about 4 min left",

@@ -58,6 +58,11 @@ def test_similar_tracks_are_found_by_id_or_path_without_the_track_and_its_copies
     assert "b" in run("similar", "1", "--index", index, "-k", 1).out
 
 
+def test_a_track_without_company_is_like_nothing(run, toy_encoder, tmp_path, write_track):
+    sync_library(toy_encoder, write_track(tmp_path / "alone" / "a.wav", 0).parent, tmp_path / "one")
+    assert "nothing found: the index holds no other track" in run("similar", "1", "--index", tmp_path / "one").err
+
+
 def test_a_track_that_the_index_does_not_have_is_refused(run, index, tmp_path):
     for track in ("99", tmp_path / "x.wav"):
         with pytest.raises(MulanError, match=rf"{track}: not a track of .*mulan search --like FILE"):
@@ -67,7 +72,8 @@ def test_a_track_that_the_index_does_not_have_is_refused(run, index, tmp_path):
 def test_duplicates_are_listed_for_people_and_programs_and_stay_where_they_are(run, index, library):
     out, err = run("duplicates", "--index", index)
     assert [line.split()[0] for line in out.splitlines()] == ["1", "1", "2", "2"]
-    assert "same audio" in out.splitlines()[1]
+    # a and its copy; b and near, one minute of which differs by 1 degree
+    assert [" ".join(line.split()[1:3]) for line in out.splitlines()] == ["same audio"] * 2 + ["1.0000 1:00"] * 2
     assert "2 groups; 2 tracks are there already" in err
 
     out = run("duplicates", "--index", index, "--exact", "--json")

@@ -2,8 +2,10 @@
 
 import pytest
 
-from app.search_figures import print_search_comparison, print_tuning
+from app.search_figures import print_milvus, print_search_comparison, print_tuning
 from indexing.bench import EngineSpeed, SearchComparison
+from indexing.engines import Coverage
+from indexing.milvus import MilvusState
 from indexing.tune import Timing, TuningCurve, TuningPoint
 
 
@@ -89,3 +91,12 @@ def test_a_curve_that_nowhere_reaches_the_recall_says_so(capsys):
     print_tuning(curve(0.5), 0.95)
 
     assert lines_of(capsys)[-1] == "no way reaches a recall of 0.95"
+
+
+def test_rows_that_milvus_has_of_a_half_copied_shard_are_not_called_gone(capsys):
+    print_milvus(MilvusState(index_type="FLAT", coverage=Coverage(covered=256, fresh=300, gone=40)), "library.db")
+
+    assert lines_of(capsys) == [
+        "engine Milvus, FLAT, library.db; has 256 vectors, 300 others are scored beside it,"
+        " 40 of its rows are not counted (gone, or half copied); mulan index move brings it up to date"
+    ]

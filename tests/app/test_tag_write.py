@@ -78,11 +78,24 @@ def test_words_are_written_and_taken_back_and_the_audio_stays(song, backup, suff
     assert {one.name for one in path.parent.iterdir()} == {path.name, backup.name}
 
 
-@pytest.mark.parametrize("suffix", ["mp3", "flac", "ogg", "m4a"])
+@pytest.mark.parametrize("suffix", ["mp3", "flac", "ogg", "wav", "aiff", "opus", "m4a", "wma"])
 def test_what_is_written_is_what_the_index_reads(song, backup, suffix):
     path = song(suffix)
     write(path, ["ambient"], backup)
     assert read_tags(path).genre == "ambient"
+    write(path, ["solo piano", "ruhig ♪"], backup)
+    genres = read_tags(path).genre.split("; ")
+    assert (sorted(genres) if suffix == "wma" else genres[::-1]) == ["ruhig ♪", "solo piano"]  # wma keeps no order
+
+
+def test_what_is_written_into_a_wav_is_read_although_its_riff_info_says_another_genre(tmp_path, backup):
+    path = tmp_path / "a.wav"
+    with soundfile.SoundFile(path, "w", samplerate=RATE, channels=1) as sound:
+        sound.genre = "Rock"  # before the audio
+        sound.write(np.zeros(RATE))
+    assert read_tags(path).genre == "Rock"
+    write(path, ["jazz"], backup)
+    assert read_tags(path).genre == "jazz"
 
 
 def test_a_plan_changes_nothing_and_what_changes_nothing_is_not_written(song, backup):

@@ -110,6 +110,30 @@ def test_a_folder_that_is_gone_leaves_the_old_index(following, index, caplog):
     assert "no index here" in caplog.text
 
 
+def test_a_folder_that_comes_back_as_it_was_is_not_behind_and_what_is_wrong_later_is_said_again(
+    following, index, add, caplog
+):
+    old = following.current()
+    for _ in range(2):
+        index.rename(index.with_name("elsewhere"))
+        assert following.current() is old
+        assert following.is_behind
+        index.with_name("elsewhere").rename(index)
+        assert following.current() is old
+        assert not following.is_behind
+    assert caplog.text.count("no index here") == 2
+    add("new")
+    assert following.current() is not old
+
+
+def test_a_look_takes_up_a_change_in_the_background(following, add):
+    old = following.current()
+    add("new")
+    following.look()
+    following._looking.join(10)
+    assert titles(following.loaded.index) == [*titles(old.index), "new"]
+
+
 def test_vectors_of_another_model_are_never_taken_where_it_cannot_be_loaded(
     following, index, library, toy_encoder, caplog, sync
 ):
@@ -221,11 +245,29 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one_says_so_once_and_is_tr
     assert not following.is_behind
 
 
-def test_another_model_of_the_same_name_is_not_taken(migrated, new, caplog):
-    other = type(new)(name="new", fingerprint="new-2")
-    following, old = migrated(lambda name: other)
-    assert when_loaded(following) is old
+def test_another_model_of_the_same_name_is_not_taken_nor_loaded_again_until_the_index_changes(
+    migrated, new, caplog, monkeypatch, index
+):
+    other, names = type(new)(name="new", fingerprint="new-2"), []
+    monkeypatch.setattr(live, "_RETRY_SECONDS", 0.0)
+    following, old = migrated(lambda name: names.append(name) or other)
+    for _ in range(3):
+        assert when_loaded(following) is old
     assert "made with new (fingerprint new-1), not with new (fingerprint new-2)" in caplog.text
+    assert (names, following.is_behind) == (["new"], True)
+
+    settle(index, 4)
+    assert when_loaded(following) is old
+    assert names == ["new", "new"]
+
+
+def test_no_model_is_loaded_for_an_index_that_cannot_be_opened(migrated, index, caplog):
+    names = []
+    following, old = migrated(names.append)
+    for vectors in index.glob("shards/*/vectors.npy"):
+        vectors.unlink()
+    assert when_loaded(following) is old
+    assert (names, following.is_behind) == ([], True)
 
 
 def test_an_index_of_another_model_is_not_followed_from_the_start(sync, index, new):

@@ -1,10 +1,13 @@
 """The lock of an index folder, and what a look at it spares: `pytest tests/indexing/test_lock.py`."""
 
+import errno
 import os
+import resource
 import threading
 
 import pytest
 
+from data.errors import StoreError
 from indexing import embedding, lock, sync_library
 from indexing.care import verify
 from indexing.lock import BusyError, is_written, looking, writing
@@ -27,6 +30,25 @@ def test_who_looks_learns_whether_somebody_writes(tmp_path):
     assert not is_written(tmp_path)
     with looking(tmp_path) as is_idle, looking(tmp_path) as is_idle_too:
         assert (is_idle, is_idle_too) == (True, True)
+
+
+def test_a_lock_that_cannot_be_written_is_a_store_error(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # as of a full disk: no file may grow
+    try:
+        with pytest.raises(StoreError, match="cannot write: File too large"), writing(tmp_path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_where_the_disk_has_no_locks_nobody_writes(tmp_path, monkeypatch):
+    def refuse(lock, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (tmp_path / lock.LOCK).touch()
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    assert not is_written(tmp_path)
 
 
 def test_a_writer_waits_for_who_only_looks(tmp_path, monkeypatch):

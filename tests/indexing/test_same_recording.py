@@ -17,7 +17,7 @@ from indexing.tracks import read_holdings
 def test_lengths_are_alike_within_two_seconds_or_a_hundredth_of_the_longer(one, other, alike):
     assert is_same_recording(1.0, one, other) == alike
     assert (longest_alike(min(one, other)) >= max(one, other)) == alike
-    near = label_near(np.ones((2, 1), np.float32), np.array([one, other], np.float64), threshold=0.9)
+    near = label_near(np.ones((2, 1), np.float32), np.array([one, other], np.float64), threshold=0.9).labels
     assert (near[0] == near[1]) == alike
 
 

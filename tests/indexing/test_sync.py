@@ -10,6 +10,8 @@ import pytest
 from data.errors import AudioError, StoreError
 from indexing import Index, embedding, sync_library
 from indexing.catalogue import Catalogue
+from indexing.catalogue_writer import open_writer
+from indexing.model import model_record
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +52,13 @@ def test_every_shard_says_how_its_vectors_were_made(sync, index):
         ("float32", "toy-1", "Apache-2.0")
     }
     assert {shard.window_rule for shard in shards} == {"1 s end to end, the last completed with the start of the track"}
+
+
+def test_long_files_make_shards_of_fewer_tracks(sync, index, library, monkeypatch):
+    monkeypatch.setattr(embedding, "_SHARD_BYTES", (library / "t0.wav").stat().st_size)
+    sync()
+
+    assert len(names((index / "shards").iterdir())) == 7
 
 
 def test_a_second_sync_opens_no_file_and_changes_nothing(sync, index, everything_in, toy_encoder):
@@ -130,6 +139,35 @@ def test_retagged_files_are_read_and_not_embedded(sync, index, library, toy_enco
     assert tracks(index)["t1.wav"].title == "New"
 
 
+def with_info(content, name, text):
+    """The bytes of a wav and a RIFF INFO of one field behind them."""
+    field = b"INFO" + name + (len(text) + 1).to_bytes(4, "little") + text + b"\0" * (1 + (len(text) + 1) % 2)
+    listed = b"LIST" + len(field).to_bytes(4, "little") + field
+    return content[:4] + (len(content) - 8 + len(listed)).to_bytes(4, "little") + content[8:] + listed
+
+
+def tempos(index):
+    with Catalogue.open(index) as catalogue:
+        return {track.path: track.bpm for track in catalogue.tracks()}
+
+
+def test_tempos_come_from_tags_and_follow_them_without_embedding(sync, index, library, toy_encoder):
+    path, copy = library / "t1.wav", library / "t1 copy.wav"
+    bare = path.read_bytes()
+    path.write_bytes(with_info(bare, b"IBPM", b"120.0"))
+    copy.write_bytes(bare)
+    sync()
+    assert (tempos(index)["t1.wav"], tempos(index)["t1 copy.wav"], tempos(index)["t2.wav"]) == (120.0, None, None)
+
+    path.write_bytes(with_info(bare, b"IBPM", b"96"))
+    report = sync()
+    assert (toy_encoder.embedded, report.retagged, tempos(index)["t1.wav"]) == ([], ("t1.wav",), 96.0)
+
+    path.write_bytes(with_info(bare, b"IBPM", b"abc"))
+    sync()
+    assert (toy_encoder.embedded, tempos(index)["t1.wav"]) == ([], None)
+
+
 def test_deleted_files_never_surface_again(sync, index, library, toy_encoder):
     sync()
     assert found(index, 10, toy_encoder) == ["t0.wav"]
@@ -197,6 +235,46 @@ def test_two_libraries_share_an_index_and_vectors_but_not_their_tracks(
     (library / "t0.wav").unlink()
     sync()
     assert found(index, 10, toy_encoder) == ["t0.wav"]
+
+
+@pytest.mark.parametrize(
+    ("place", "where"), [("music/album", "inside"), (".", "around"), ("link", "the same folder as")]
+)
+def test_a_library_that_shares_files_with_another_is_refused(
+    sync, tmp_path, library, index, write_track, everything_in, place, where
+):
+    write_track(library / "album" / "a.wav", 0)
+    (tmp_path / "link").symlink_to(library)
+    sync()
+    before = everything_in(index)
+
+    with pytest.raises(StoreError, match=f"{where} .*{library}, which is a library of .*mulan index forget {library} "):
+        sync(tmp_path / place)
+
+    assert everything_in(index) == before
+
+
+def test_a_library_that_only_looks_as_if_it_were_inside_another_is_taken(sync, tmp_path, library, write_track):
+    write_track(tmp_path / "elsewhere" / "a.wav", 0)
+    write_track(tmp_path / "music 2" / "b.wav", 5)
+    (library / "link").symlink_to(tmp_path / "elsewhere")  # which no scan of the library follows
+    sync()
+
+    assert sync(tmp_path / "music 2").tracks == sync(library / "link").tracks == 1
+
+
+def test_libraries_that_were_inside_each_other_before_that_was_refused_are_synced_with_a_warning(
+    sync, library, index, toy_encoder, write_track
+):
+    write_track(library / "album" / "a.wav", 0)
+    sync()
+    with open_writer(index, model=model_record(toy_encoder)) as writer:
+        writer.add_library(library / "album")
+
+    for root, where in ((library / "album", f"inside {library}"), (library, f"around {library / 'album'}")):
+        with pytest.warns(UserWarning, match=rf"^{root}: {where}, which .* too: files are in it twice") as seen:
+            sync(root)
+        assert len(seen) == 1
 
 
 def test_a_library_of_bad_files_only_makes_an_empty_index(sync, tmp_path, index):

@@ -1,5 +1,7 @@
 """Watching a library; each look is followed by a change on disk: `pytest tests/indexing/test_watch.py`."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from indexing import Index, watch
@@ -23,7 +25,7 @@ def outcomes(toy_encoder, library, index, monkeypatch):
             except StopIteration:
                 raise EndError from None
 
-        monkeypatch.setattr(watch.time, "sleep", make_change)
+        monkeypatch.setattr(watch, "time", SimpleNamespace(sleep=make_change))
         found = []
         outcomes = map(found.append, watch.watch_library(toy_encoder, library, index))
         with pytest.raises(EndError):

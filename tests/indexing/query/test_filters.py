@@ -105,6 +105,20 @@ def test_a_condition_and_its_negation_share_out_all_tracks(catalogue, condition)
     assert sorted(met + unmet) == [1, 2, 3, 4]
 
 
+def test_a_genre_is_equal_to_any_of_a_tracks_genres_and_not_to_a_part_of_one(catalogue):
+    catalogue.execute("SAVEPOINT untouched")
+    catalogue.execute("UPDATE tracks SET genre = 'Polka; Wiener WALZER; R&B' WHERE id = 4")
+    try:
+        for genre in ("polka", "'wiener walzer'", "r&b", "'Polka; Wiener Walzer; R&B'"):
+            assert found(catalogue, f"genre = {genre}") == found(catalogue, f"genre in (x, {genre})") == [4]
+            assert found(catalogue, f"genre != {genre}") == [1, 2, 3]
+        for other in ("walzer", "pol", "'a; walzer'", "';'", "'%'", '""'):
+            assert found(catalogue, f"genre = {other}") == []
+        assert found(catalogue, "genre ~ walz") == [4]
+    finally:
+        catalogue.execute("ROLLBACK TO untouched")
+
+
 def test_wildcards_and_quotes_of_sql_are_characters_like_others(catalogue):
     assert found(catalogue, "title ~ '%_'") == [2]
     assert found(catalogue, "title ~ '%o'") == []
