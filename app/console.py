@@ -230,7 +230,7 @@ def show_hits(hits: Sequence[Any], *, as_json: bool) -> None:
 
 def print_hits(hits: Sequence[Any]) -> None:
     """A table of search results."""
-    from app.service import clock
+    from app.service import clock, counted
 
     table = Table(box=None, pad_edge=False)
     for heading, justify in (
@@ -251,7 +251,7 @@ def print_hits(hits: Sequence[Any]) -> None:
         for share in hit.shares:
             table.add_row("", Text(f"{share.share:+.3f}"), "", "", "", Text(share.term))
         if hit.duplicates:
-            table.add_row("", "", "", "", "", Text(f"and {len(hit.duplicates)} near-duplicates"))
+            table.add_row("", "", "", "", "", Text(f"and {counted(len(hit.duplicates), 'near-duplicate')}"))
     results.print(table)
 
 

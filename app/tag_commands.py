@@ -118,6 +118,8 @@ def _new_backup() -> Path:
 
 
 def _report(outcomes: "Iterable[TagChange | MulanError]") -> None:
+    from app.service import counted
+
     done, failed = 0, 0
     for outcome in outcomes:
         if isinstance(outcome, MulanError):
@@ -126,7 +128,7 @@ def _report(outcomes: "Iterable[TagChange | MulanError]") -> None:
         else:
             _print_change(outcome)
             done += 1
-    console.note(f"{done:,} files changed")
+    console.note(f"{counted(done, 'file')} changed")
     if failed:
         raise MulanError(f"{failed:,} files were left as they are")
 

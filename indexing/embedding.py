@@ -22,7 +22,7 @@ from indexing.model import window_rule
 from indexing.scan import AudioFile, Remark
 from indexing.shards import Shard, write_shard
 from indexing.sync_plan import PlannedFile
-from mulan.encoding import Encoder, FailedFile
+from mulan.encoding import EmbeddedFile, Encoder, FailedFile
 
 # Killed work loses at most one shard's: of songs this many tracks, about 12 MB; of long mixes fewer, by their files.
 SHARD_TRACKS = 256
@@ -126,36 +126,42 @@ class Intake:
         return list(batch.values())
 
     def _embed(self, batch: Sequence[_Hashed], tell: Callable[[], None]) -> None:
-        """Make a shard of files, and register it together with what cannot be used."""
-        tracks, replaces, outcomes = [], [], []
+        """Make a shard of files; a user's interrupt ends it early, with those that are finished."""
+        taken: list[tuple[NewTrack, EmbeddedFile, PlannedFile]] = []
         paths = [self._root / one.planned.file.path for one in batch]
-        for (planned, content), outcome in zip(batch, self._encoder.embed_files(paths), strict=True):
-            if isinstance(outcome, FailedFile):
-                self._fail(planned.file, outcome.reason)
-            elif has_changed(self._root / planned.file.path, planned.file):
-                self.skipped.append(Remark(planned.file.path, _CHANGED))
-            else:
-                tracks.append(
-                    self._track(
-                        planned.file, content, windows=len(outcome.vectors), seconds=float(outcome.spans[-1, 1])
-                    )
-                )
-                outcomes.append(outcome)
-                replaces += [planned.replaces.id] if planned.replaces else []
-                self.embedded.append(planned.file.path)
-                self.audio_seconds += tracks[-1].seconds
-            tell()
-        if tracks:
+        try:
+            for (planned, content), outcome in zip(batch, self._encoder.embed_files(paths), strict=True):
+                if isinstance(outcome, FailedFile):
+                    self._fail(planned.file, outcome.reason)
+                elif has_changed(self._root / planned.file.path, planned.file):
+                    self.skipped.append(Remark(planned.file.path, _CHANGED))
+                else:
+                    windows, seconds = len(outcome.vectors), float(outcome.spans[-1, 1])
+                    track = self._track(planned.file, content, windows=windows, seconds=seconds)
+                    taken.append((track, outcome, planned))
+                    self.embedded.append(planned.file.path)
+                    self.audio_seconds += seconds
+                tell()
+        except KeyboardInterrupt:
+            self._register(taken)
+            raise
+        self._register(taken)
+
+    def _register(self, taken: Sequence[tuple[NewTrack, EmbeddedFile, PlannedFile]]) -> None:
+        """Write a shard of what was embedded, and register it together with what cannot be used."""
+        if taken:
+            tracks, outcomes, planned = zip(*taken, strict=True)
             shard = Shard(
                 vectors=np.concatenate([one.vectors for one in outcomes]).astype(np.float32, copy=False),
                 spans=np.concatenate([one.spans for one in outcomes]).astype(np.float64, copy=False),
             )
             record = write_next_shard(self._writer, shard, precision=self._encoder.precision)
+            replaces = [one.replaces.id for one in planned if one.replaces]
             self._writer.register(record, tracks, replaces=replaces, failures=self._failures)
         elif self._failures:
             self._writer.add_quarantine(self._failures)
         self._failures.clear()
-        self._contents.update(track.content for track in tracks)
+        self._contents.update(track.content for track, *_ in taken)
 
     def _take_back_orphans(self) -> None:
         """What has the audio of a file that could not be used has to be tried itself, before what lies behind it."""

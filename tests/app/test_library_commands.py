@@ -165,7 +165,7 @@ def test_a_file_whose_tags_cannot_be_written_is_named_and_the_others_are_written
     assert "grouping: nothing → 0" in out
     assert "skipping" in err
     assert "1 of 2 skipped" in err
-    assert "1 files changed" in err
+    assert "1 file changed" in err
 
 
 def test_writing_needs_a_field(run, library):

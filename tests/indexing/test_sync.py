@@ -54,6 +54,25 @@ def test_every_shard_says_how_its_vectors_were_made(sync, index):
     assert {shard.window_rule for shard in shards} == {"1 s end to end, the last completed with the start of the track"}
 
 
+def test_what_was_finished_when_somebody_pressed_ctrl_c_is_kept(sync, index, toy_encoder, monkeypatch):
+    monkeypatch.setattr(embedding, "SHARD_TRACKS", 256)
+    whole = toy_encoder.embed_files
+
+    def interrupted(paths):
+        for number, outcome in enumerate(whole(paths)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield outcome
+
+    monkeypatch.setattr(toy_encoder, "embed_files", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sync()
+    monkeypatch.setattr(toy_encoder, "embed_files", whole)
+    assert list(tracks(index)) == ["t0.wav", "t1.wav", "t2.wav"]
+
+    assert sync().embedded == ("t3.wav", "t4.wav", "t5.wav", "t6.wav")
+
+
 def test_long_files_make_shards_of_fewer_tracks(sync, index, library, monkeypatch):
     monkeypatch.setattr(embedding, "_SHARD_BYTES", (library / "t0.wav").stat().st_size)
     sync()
