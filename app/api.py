@@ -39,7 +39,6 @@ MAX_PAGE = 1000
 MAX_TAGS = 200
 MAX_TAG_CHARACTERS = 20_000  # of a whole list
 _LARGEST_ID = 2**63 - 1
-_FINGERPRINT_CHARACTERS = 12
 _BEHIND = "the index was changed and could not be loaded anew, so what it was before answers; the server's log says why"
 
 
@@ -241,7 +240,7 @@ def _add_state(api: FastAPI, service: SearchService, counters: Counters) -> None
         """
         service.look()
         loaded, problem = service.loaded, _BEHIND if service.is_behind else None
-        model = loaded.encoder.fingerprint[:_FINGERPRINT_CHARACTERS]
+        model = loaded.encoder.fingerprint[:12]
         return Health(status="ok", tracks=len(loaded.index.tracks), model=model, loaded=loaded.at, problem=problem)
 
     @api.get("/metrics", response_class=PlainTextResponse)

@@ -5,10 +5,12 @@ And what tests of its migration share: an index to migrate, a model to migrate i
 
 import os
 import shutil
+import signal
 import sqlite3
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -188,5 +190,26 @@ def forked() -> Callable[[Callable[[], object]], int]:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
+
+    return run
+
+
+@pytest.fixture
+def dies_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """dies_at(call, name, ...): kill this process before the call of that number to any of these functions of `os`."""
+
+    def run(call: int, *names: str) -> None:
+        calls = count()
+
+        def step(do: Callable[..., Any]) -> Callable[..., Any]:
+            def counted(*arguments: Any, **options: Any) -> Any:
+                if next(calls) == call:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return do(*arguments, **options)
+
+            return counted
+
+        for name in names:
+            monkeypatch.setattr(os, name, step(getattr(os, name)))
 
     return run

@@ -24,26 +24,14 @@ pytestmark = [
 
 
 def test_a_migration_killed_before_any_write_of_its_own_equals_an_uninterrupted_one(
-    synced, library, tmp_path, new, everything_in, monkeypatch, vectors_of, forked
+    synced, library, tmp_path, new, everything_in, vectors_of, forked, dies_at
 ):
     before = vectors_of(synced)
     migrate_index(new, shutil.copytree(synced, tmp_path / "uninterrupted"))
     expected, after = everything_in(tmp_path / "uninterrupted"), vectors_of(tmp_path / "uninterrupted")
-    steps = {name: getattr(os, name) for name in ("fsync", "replace", "link", "unlink", "rmdir")}
 
     def migrate_killed_at(call, index):
-        calls = count()
-
-        def step(name):
-            def do(*arguments, **options):
-                if next(calls) == call:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return steps[name](*arguments, **options)
-
-            return do
-
-        for name in steps:
-            monkeypatch.setattr(os, name, step(name))
+        dies_at(call, "fsync", "replace", "link", "unlink", "rmdir")
         migrate_index(new, index)
 
     switched = set()
@@ -102,7 +90,7 @@ def test_what_a_migration_killed_after_its_switch_left_is_removed_by_compaction(
 
 
 def test_a_migration_that_a_sync_overtook_and_that_is_then_killed_loses_nothing(
-    synced, library, tmp_path, toy_encoder, new, write_track, vectors_of, stable_rows, turned, forked, monkeypatch
+    synced, library, tmp_path, toy_encoder, new, write_track, vectors_of, stable_rows, turned, forked, dies_at
 ):
     before = vectors_of(synced)
     (library / "t0.wav").unlink()
@@ -110,24 +98,13 @@ def test_a_migration_that_a_sync_overtook_and_that_is_then_killed_loses_nothing(
     write_track(library / "t7.wav", 80)
     sync_library(toy_encoder, library, shutil.copytree(synced, tmp_path / "expected"))
     rows, after = stable_rows(tmp_path / "expected"), turned(vectors_of(tmp_path / "expected"))
-    steps = {name: getattr(os, name) for name in ("replace", "link", "unlink", "rmdir")}
+    replace = os.replace
 
     def migrate_killed_at(call, index):
-        calls = count()
-
         def sync_once(progress):
-            if progress.done == 3 and os.replace is steps["replace"]:
+            if progress.done == 3 and os.replace is replace:
                 sync_library(toy_encoder, library, index)
-                for name in steps:
-                    monkeypatch.setattr(os, name, step(name))
-
-        def step(name):
-            def do(*arguments, **options):
-                if next(calls) == call:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return steps[name](*arguments, **options)
-
-            return do
+                dies_at(call, "replace", "link", "unlink", "rmdir")
 
         migrate_index(new, index, on_progress=sync_once)
 

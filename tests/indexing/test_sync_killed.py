@@ -96,23 +96,11 @@ def test_a_sync_killed_twenty_times_at_random_moments_equals_an_uninterrupted_on
 
 
 def test_a_sync_killed_before_any_write_of_its_own_equals_an_uninterrupted_one(
-    toy_encoder, library, tmp_path, everything, everything_in, monkeypatch
+    toy_encoder, library, tmp_path, everything, everything_in, monkeypatch, dies_at
 ):
-    really = {name: getattr(os, name) for name in ("fsync", "replace")}
-
     def sync_killed_at(call, index):
-        calls = count()
-
-        def step(name):
-            def do(*arguments):
-                if next(calls) == call:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return really[name](*arguments) if name == "replace" else None
-
-            return do
-
-        for name in really:
-            monkeypatch.setattr(os, name, step(name))
+        monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+        dies_at(call, "fsync", "replace")
         sync_library(toy_encoder, library, index)
 
     for call in count():
