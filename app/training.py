@@ -115,7 +115,8 @@ def _kinds(stage: StageName) -> tuple[Any, Any]:
 
             return IterateConfig, None
         case StageName.MULAN:
-            from mulan.training.contrastive import MulanStage, MulanTrainConfig
+            from mulan.training.contrastive import MulanStage
+            from mulan.training.contrastive_config import MulanTrainConfig
 
             return MulanTrainConfig, MulanStage
 

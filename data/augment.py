@@ -1,4 +1,4 @@
-"""Audio augmentation: mixing, equaliser, noise, band limit and gain on waveforms, and SpecAugment's rectangles.
+"""Audio augmentation: speed, mixing, equaliser, noise, band limit and gain on waveforms, and SpecAugment's rectangles.
 
 All of it is off by default. Waveforms are float32 [s], nominally between -1 and 1; results may go beyond, for nothing
 is clipped or normalised: the log-mel front ends take any range.
@@ -60,6 +60,16 @@ class BandLimit(StrictModel):
     limit: Annotated[tuple[Share, Share], AfterValidator(_ordered)] = (0.3, 1.0)
 
 
+class Speed(StrictModel):
+    """Played faster or slower, pitch and tempo alike, by up to `octaves`; `share` is how many clips are.
+
+    Nobody may have said how fast a clip is, or in which key.
+    """
+
+    share: Share = 0.5
+    octaves: PositiveFloat = 0.3
+
+
 class Mixing(StrictModel):
     """Another clip of the data set, added `snr_db` below this one; `share` is how many clips get one.
 
@@ -89,6 +99,7 @@ class AudioAugmentation(StrictModel):
     """
 
     gain_db: NonNegativeFloat = 0.0
+    speed: Speed | None = None
     equaliser: Equaliser | None = None
     noise: Noise | None = None
     band_limit: BandLimit | None = None
@@ -99,13 +110,15 @@ class AudioAugmentation(StrictModel):
 def augment(
     waveform: Samples, rng: np.random.Generator, config: AudioAugmentation, other: Callable[[], Samples]
 ) -> Samples:
-    """Augment a waveform float32 [s]: mixing, equaliser, noise, band limit, gain: as a recording meets them.
+    """Augment a waveform float32 [s]: speed, mixing, equaliser, noise, band limit, gain: as a recording meets them.
 
     The input is not written to, and is itself the result when nothing is done.
 
     Args:
         other: gives another clip of the data set, float32 [s]; called only when one is mixed in.
     """
+    if config.speed and rng.random() < config.speed.share:
+        waveform = _played_at(waveform, 2 ** rng.uniform(-config.speed.octaves, config.speed.octaves))
     if config.mixing and rng.random() < config.mixing.share:
         waveform = _add(waveform, other(), snr_db=rng.uniform(*config.mixing.snr_db))
     if config.equaliser and rng.random() < config.equaliser.share:
@@ -184,6 +197,13 @@ def _draw_filters(rng: np.random.Generator, config: Equaliser) -> np.ndarray:
             shelf(frequencies[-1], gain_db=gains[-1], side="high"),
         ]
     )
+
+
+def _played_at(waveform: Samples, speed: float) -> Samples:
+    """What is too short then is repeated."""
+    places = np.arange(0, len(waveform) - 1, speed)
+    played = np.interp(places, np.arange(len(waveform)), waveform).astype(np.float32)
+    return np.resize(played, len(waveform))
 
 
 def _without_highest(waveform: Samples, limit: float) -> Samples:

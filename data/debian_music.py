@@ -152,11 +152,10 @@ def _package_tracks(package: MusicPackage, place: Path) -> Iterator[Track]:
             path=path,
             seconds=round(seconds, 3),
             captions=known.captions,
-            tags=(*known.tags, *_told_by(f"{path.stem} {facts.get('title', '')}")),
+            tags=tuple(dict.fromkeys((*known.tags, *package.tags, *_told_by(f"{path.stem} {facts.get('title', '')}")))),
             absent=(*known.absent, *package.absent),
             split=package.split,
             facts=facts,
-            scores=package.scores,
         )
 
 

@@ -7,8 +7,8 @@ Each is what the package installs, its copyright file among it, and `DEBIAN/cont
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,7 @@ class MusicPackage:
 
     Attributes:
         licence: of the music, as the package's copyright file states it; "and" where it differs from track to track.
-        scores: words that hold of most of it, as `data.manifest.Track.scores`: our opinion, since we know what it is.
+        tags: words that hold of it: our opinion, since we know what it is.
         absent: words that are false of all of it.
         split: the part of a corpus that all its tracks belong to.
         leave_out: patterns (fnmatch) of paths inside the package that are no music, or that another package has.
@@ -31,7 +31,7 @@ class MusicPackage:
 
     name: str
     licence: str
-    scores: Mapping[str, float] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     split: Literal["train", "valid", "heldout"] = "train"
     leave_out: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ TRAINING_PACKAGES = (
     MusicPackage(
         name="0ad-data",
         licence="CC-BY-SA-3.0",
-        scores={"orchestral": 1.5, "classical": 1.2},
+        tags=("orchestral", "classical"),
         absent=_ELECTRIC,
         leave_out=("*/audio/[!m]*", "*/audio/music/0_8Bit_Bonus_Track.ogg"),
     ),

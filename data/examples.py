@@ -194,11 +194,13 @@ class CaptionedClips(Clips):
 
     Args:
         mel_shape: bands and frames of the mel of a clip; needed where `audio` blanks parts of it.
+        mute: how clips of tracks without captions and tags are augmented; what is mixed into them is of such tracks,
+            too. They have no text. None refuses them.
         kin: up to so many tracks in a row share a tag, so that the clips of a batch are hard to tell apart. Which of
             its tags counts is drawn for each track and epoch, rare ones more often. 1 leaves the order to chance.
 
     Raises:
-        ManifestError: as for `Clips`, or a track has neither captions nor tags.
+        ManifestError: as for `Clips`, or a track has neither captions nor tags, and `mute` is None.
         ValueError: `audio` has spec_augment, and there is no mel_shape.
     """
 
@@ -211,19 +213,21 @@ class CaptionedClips(Clips):
         sample_rate: int,
         clip_seconds: float,
         seed: int,
+        mute: AudioAugmentation | None = None,
         mel_shape: tuple[int, int] | None = None,
         kin: int = 1,
         cache: ShardCache | None = None,
     ) -> None:
         super().__init__(tracks, sample_rate=sample_rate, clip_seconds=clip_seconds, seed=seed, cache=cache)
-        mute = [track.id for track in self.tracks if not track.captions and not track.tags]
-        if mute:
+        self._is_mute = [not track.captions and not track.tags for track in self.tracks]
+        if any(self._is_mute) and mute is None:
+            first = self.tracks[self._is_mute.index(True)].id
             raise ManifestError(
-                f"{len(mute)} tracks, such as {mute[0]!r}, have neither captions nor tags; give them some"
+                f"{sum(self._is_mute)} tracks, such as {first!r}, have neither captions nor tags; give them some"
             )
         if audio.spec_augment and mel_shape is None:
             raise ValueError("spec_augment needs mel_shape")
-        self._text, self._audio, self._mel_shape, self._kin = text, audio, mel_shape, kin
+        self._text, self._audio, self._mute, self._mel_shape, self._kin = text, audio, mute, mel_shape, kin
         self._tag_counts = Counter(tag for track in self.tracks for tag in track.tags)
 
     def read(self, number: int, *, epoch: int) -> Example:
@@ -235,18 +239,24 @@ class CaptionedClips(Clips):
         track = self.tracks[number]
         rng = seeded_generator(self._seed, epoch, track.id)
         example = self._crop(number, rng)
-        text, claims = draw_text(track, rng, self._text)
+        is_mute = self._is_mute[number]
+        text, claims = ("", ()) if is_mute else draw_text(track, rng, self._text)
         skipped: list[Skipped] = []
+
+        def is_alone(near: Sequence[int]) -> bool:
+            return not any(self._is_mute[n] == is_mute and n != number for n in near)
 
         def other() -> np.ndarray:
             # Of the same shard, which is here already, where shards are fetched.
             near = self._shards[track.path.name] if self._cache else range(len(self.tracks))
             first = int(rng.integers(len(near)))
             from_there = (near[(first + i) % len(near)] for i in range(len(near)))
-            others = (n for n in from_there if n != number or len(near) == 1)
+            alike = (n for n in from_there if self._is_mute[n] == is_mute)
+            others = (n for n in alike if n != number or is_alone(near))
             return self.first_readable(lambda n: self._crop(n, rng), others, skipped).waveform
 
-        waveform = augment(example.waveform, rng, self._audio, other)
+        how = self._mute if is_mute and self._mute else self._audio
+        waveform = augment(example.waveform, rng, how, other)
         return dataclasses.replace(
             example,
             waveform=waveform,
@@ -275,7 +285,8 @@ class CaptionedClips(Clips):
         by_tag: dict[str, list[int]] = {}
         for number in order:
             by_tag.setdefault(self._drawn_tag(int(number), rng), []).append(int(number))
-        groups = [alike[i : i + self._kin] for alike in by_tag.values() for i in range(0, len(alike), self._kin)]
+        groups = [[number] for number in by_tag.pop("", [])]
+        groups += [alike[i : i + self._kin] for alike in by_tag.values() for i in range(0, len(alike), self._kin)]
         return np.array([number for group in rng.permutation(len(groups)) for number in groups[group]])
 
     def _drawn_tag(self, number: int, rng: np.random.Generator) -> str:

@@ -12,7 +12,7 @@ from data.errors import ManifestError
 from data.manifest import Track
 from data.pseudo_labels import PseudoLabels, TagStatistics
 
-PART_SECONDS = 20.0
+PART_SECONDS = 40.0
 """Long tracks become parts of this length, since music changes and an epoch takes one clip of each."""
 
 SURE, SURELY_NOT = 1.0, -0.5
@@ -47,8 +47,8 @@ def tag_parts(tracks: Iterable[Track], labels: PseudoLabels, statistics: TagStat
 
     Absolute values say more about how common a word was on Last.fm than about the music, so all is counted in standard
     deviations from a tag's mean over the training music: a word is true from `SURE` on, false below `SURELY_NOT`, and
-    not known between. The part's `scores` are these distances, of all words of which nothing was known, and the scores
-    that the track has; those are ours, and outweigh the teacher's. Its facts name the teacher.
+    not known between. The part's `scores` are these distances, of all words of which nothing was known; its facts name
+    the teacher.
 
     Raises:
         ManifestError: the length of a track is not known.
@@ -64,14 +64,19 @@ def tag_parts(tracks: Iterable[Track], labels: PseudoLabels, statistics: TagStat
             yield _part(track, start, seconds, statistics.standardise(logits), labels)
 
 
+def without_opinions(track: Track) -> Track:
+    """A part as `tag_parts` makes it, without what its teacher said: with the words that have no score."""
+    tags, absent = (tuple(word for word in words if word not in track.scores) for words in (track.tags, track.absent))
+    return replace(track, tags=tags, absent=absent, scores={})
+
+
 def _part(track: Track, start: float, seconds: float, scores: np.ndarray, labels: PseudoLabels) -> Track:
     order = np.argsort(-scores)
     sure = [labels.tags[tag] for tag in order if scores[tag] >= SURE][:MOST_TAGS]
     denied = [labels.tags[tag] for tag in order if scores[tag] < SURELY_NOT]
-    ours = [word for word, score in track.scores.items() if score >= SURE]
     known = {*track.tags, *track.absent}
     distances = {_word(tag): round(float(score), 3) for tag, score in zip(labels.tags, scores, strict=True)}
-    tags = tuple(dict.fromkeys((*track.tags, *ours, *_said(sure, but=track.absent))))
+    tags = tuple(dict.fromkeys((*track.tags, *_said(sure, but=track.absent))))
     impossible = _CLASSICAL if _NEVER_CLASSICAL.intersection(sure) else ()
     absent = tuple(dict.fromkeys((*track.absent, *_said([*denied, *impossible], but=tags))))
     return replace(
@@ -82,10 +87,7 @@ def _part(track: Track, start: float, seconds: float, scores: np.ndarray, labels
         tags=tags,
         absent=absent,
         facts={**track.facts, "pseudo_labels_of": labels.teacher},
-        scores={
-            **{word: score for word, score in distances.items() if word is not None and word not in known},
-            **track.scores,
-        },
+        scores={word: score for word, score in distances.items() if word is not None and word not in known},
     )
 
 

@@ -12,12 +12,21 @@ LossKind = Literal["decoupled", "softmax", "sigmoid"]
 
 TAG_SOFTNESS = 0.5  # standard deviations of a teacher's score that count as one logit
 
+KEPT_SCALE = 30.0  # what cosines that are to stay are multiplied by: as training ends with
+
 MAX_LOGIT_SCALE = 100.0  # CLIP's clamp, arXiv:2103.00020 §2.5: keeps training stable
 INITIAL_BIAS = -10.0  # SigLIP's, arXiv:2303.15343 §3.2: nearly all pairs are negatives, so start by doubting each
 
 
 def contrastive_loss(
-    audio: Tensor, text: Tensor, scale: Tensor, negatives: Tensor, *, kind: LossKind, bias: Tensor | None = None
+    audio: Tensor,
+    text: Tensor,
+    scale: Tensor,
+    negatives: Tensor,
+    *,
+    kind: LossKind,
+    bias: Tensor | None = None,
+    paired: Tensor | None = None,
 ) -> Tensor:
     """This process's share of the loss: the mean over processes is the loss of the whole batch.
 
@@ -43,6 +52,8 @@ def contrastive_loss(
         negatives: bool [N, N] of the whole batch, True where text j is no true description of audio i; its diagonal
             is False.
         bias: scalar, added to every s; for "sigmoid", and only there.
+        paired: bool [N], where rows are pairs; the others, of clips without a text, have no part in the loss. By
+            default all are.
 
     Raises:
         ValueError: `negatives` is not of the whole batch, or a bias is missing or superfluous.
@@ -54,13 +65,17 @@ def contrastive_loss(
         raise ValueError(f"bias: {bias} for kind {kind!r}; 'sigmoid' needs one, the others have none")
     first = current_share().rank * len(audio)  # the number, in the whole batch, of this process's first pair
     mine = slice(first, first + len(audio))
+    if paired is None:
+        paired = torch.ones(pairs, dtype=torch.bool, device=audio.device)
+    negatives = negatives & paired & paired[:, None]
+    share = paired[mine].to(audio) * pairs / (len(audio) * paired.sum().clamp(min=1))  # of each row in the mean
     to_texts = scale * (audio @ gather_rows(text).T)  # [b, N]
     if bias is not None:
-        return _sigmoid_loss(to_texts + bias, negatives[mine], first)
+        return (share * _sigmoid_losses(to_texts + bias, negatives[mine], first)).sum()
     to_audio = scale * (text @ gather_rows(audio).T)
     summed = negatives if kind == "decoupled" else negatives | torch.eye(pairs, dtype=torch.bool, device=text.device)
     denominators = _logsumexp_or_zero(to_texts, summed[mine]) + _logsumexp_or_zero(to_audio, summed[:, mine].T)
-    return (0.5 * denominators - to_texts.diagonal(first)).mean()
+    return (share * (0.5 * denominators - to_texts.diagonal(first))).sum()
 
 
 def tag_loss(audio: Tensor, words: Tensor, scale: Tensor, scores: Tensor) -> Tensor:
@@ -112,6 +127,32 @@ def glossary_loss(phrases: Tensor, words: Tensor, scale: Tensor, scores: Tensor)
     return _divergence(scale * (phrases @ words.T), scores)
 
 
+def keep_loss(audio: Tensor, words: Tensor, cosines: Tensor, kept: Tensor) -> Tensor:
+    """This process's share of a loss of what is to stay; the mean over processes is the loss of the whole batch.
+
+    The mean over what is kept of the whole batch of the squared change of the cosine, times `KEPT_SCALE` squared. Not
+    of logits, whose scale goes on growing where other pairs are learnt.
+
+    Source: ours; after Learning without Forgetting, arXiv:1606.09282, where probabilities are kept.
+
+    Args:
+        audio: unit float32 [b, d], the rows of this process; b is the same for all.
+        words: unit float32 [w, d], the same words for all processes.
+        cosines: float32 [b, w], what they were.
+        kept: bool [N, w] of the whole batch, what of them is to stay.
+
+    Raises:
+        ValueError: `kept` is not of the whole batch and these words.
+    """
+    world = current_share().world
+    if list(kept.shape) != [len(audio) * world, len(words)]:
+        whole = [len(audio) * world, len(words)]
+        raise ValueError(f"kept: {list(kept.shape)}; must cover the whole batch and all words, {whole}")
+    first = current_share().rank * len(audio)
+    changes = torch.where(kept[first : first + len(audio)], audio @ words.T - cosines, 0.0)
+    return KEPT_SCALE**2 * world * changes.square().sum() / kept.sum().clamp(min=1)
+
+
 def _divergence(logits: Tensor, scores: Tensor) -> Tensor:
     """Mean over rows of KL(softmax of scores || softmax of logits), each over what is known; [n, m] both."""
     known = ~scores.isnan()
@@ -124,10 +165,10 @@ def _divergence(logits: Tensor, scores: Tensor) -> Tensor:
     return terms.sum() / max(len(logits), 1)
 
 
-def _sigmoid_loss(logits: Tensor, negatives: Tensor, first: int) -> Tensor:
-    """Loss of logits [b, n] whose positive of row i is in column first + i."""
+def _sigmoid_losses(logits: Tensor, negatives: Tensor, first: int) -> Tensor:
+    """The loss of each row, [b], of logits [b, n] whose positive of row i is in column first + i."""
     pushed = torch.where(negatives, functional.logsigmoid(-logits), 0.0).sum(dim=1)
-    return -(functional.logsigmoid(logits.diagonal(first)) + pushed).mean()
+    return -(functional.logsigmoid(logits.diagonal(first)) + pushed)
 
 
 def _logsumexp_or_zero(logits: Tensor, kept: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ class TrainingConfig(StrictModel):
         batch_norm: "batch": the statistics of the whole step, over all processes; needs one micro-batch.
             "frozen": those that the model came with. "micro-batch": each micro-batch its own, which makes the
             result depend on how the step is cut.
+        optimizer: "muon" moves matrices along orthogonal updates, see `mulan.training.optim.Muon`.
         schedule: after the warm-up, the learning rate falls along a cosine or a line to zero, or stays.
         restarts: steps at which warm-up and schedule begin anew.
         max_grad_norm: gradients are scaled down to it.
@@ -40,6 +41,7 @@ class TrainingConfig(StrictModel):
     batch_size: PositiveInt
     micro_batch: PositiveInt | None = None
     batch_norm: Literal["batch", "micro-batch", "frozen"] = "batch"
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(gt=0)
     warmup_steps: NonNegativeInt
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

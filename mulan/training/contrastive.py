@@ -11,82 +11,40 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from data.audio import MIN_SECONDS
-from data.augment import AudioAugmentation
 from data.errors import ConfigError
-from data.glossary import Glossary
 from data.loader import Batch, CaptionedClips, centred_batches, seeded_generator, true_negatives, word_scores
 from data.manifest import Track
+from data.pseudo_tags import without_opinions
 from data.shards import ShardCache
-from data.texts import TextAugmentation, draw_words
+from data.texts import draw_words
 from mulan.backbones import complete_config
-from mulan.checkpoint import build_model, save_checkpoint
+from mulan.checkpoint import build_model, load_checkpoint, save_checkpoint
 from mulan.distributed import Share, gather_objects
-from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, LossKind, contrastive_loss, glossary_loss, tag_loss
+from mulan.hub import resolve
+from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, contrastive_loss, glossary_loss, keep_loss, tag_loss
 from mulan.mel import HOP_SAMPLES, MEL_BANDS
-from mulan.mert import MertConfig
 from mulan.metrics import retrieval_scores
-from mulan.model import MuLan, MuLanConfig
+from mulan.model import MuLan
 from mulan.runtime import choose_runtime
-from mulan.training.config import TrainingConfig
+from mulan.tokenizer import TextTokenizer
+from mulan.training.contrastive_config import MulanTrainConfig, unblankable
 from mulan.training.gradient_cache import cached_backward
 from mulan.training.loop import Numbers, run_batches
-from mulan.training.trainable import TrainableConfig, merge_lora, set_trainable
+from mulan.training.trainable import merge_lora, set_trainable
 
 logger = logging.getLogger(__name__)
 
 _VALIDATION_ROWS = 32
 _IMAGINED_TOKENS = 16
 _GLOSSARY_PHRASES = 32  # of a step
-
-
-class MulanTrainConfig(TrainingConfig):
-    """A contrastive run.
-
-    With `micro_batch`, gradients are cached: the contrast is still among the whole batch, over all processes.
-
-    Attributes:
-        audio_from: a trained audio backbone to start from: `local:DIR` or `hub:ORG/REPO`, a MuQ, a MERT, or what
-            `mulan train muq` made; what `model` leaves unsaid of the backbone is then read there.
-        trainable: how much of each backbone is trained.
-        tag_weight: of the loss of single words, `mulan.loss.tag_loss`, beside that of pairs; 0 leaves it out.
-        glossary: phrases that mean words; their loss, `mulan.loss.glossary_loss`, has the weight of the words'.
-        kin: up to so many clips of a batch in a row share a tag: what they do not share is then what is learnt.
-        centre: shift the audio latents of what is saved by their mean over the middles of the training tracks, which
-            are read for it at each save; what is validated is not shifted.
-        text, audio: how captions and crops are augmented.
-    """
-
-    model: MuLanConfig
-    audio_from: str | None = None
-    loss: LossKind = "decoupled"
-    tag_weight: NonNegativeFloat = 0.0
-    glossary: Glossary | None = None
-    trainable: TrainableConfig = TrainableConfig()
-    kin: PositiveInt = 1
-    centre: bool = False
-    text: TextAugmentation = TextAugmentation()
-    audio: AudioAugmentation = AudioAugmentation()
-
-    @model_validator(mode="after")
-    def _check_towers(self) -> Self:
-        if self.model.clip_seconds < MIN_SECONDS:
-            raise ValueError(f"model.clip_seconds = {self.model.clip_seconds}: must be at least {MIN_SECONDS}")
-        if self.batch_norm == "micro-batch":
-            raise ValueError('batch_norm = "micro-batch": not in contrastive training; use "batch" or "frozen"')
-        if self.glossary and not self.tag_weight:
-            raise ValueError("glossary: its phrases are compared with the words of tag_weight, which is 0; set it to 1")
-        if message := _unblankable(self.audio, self.model):
-            raise ValueError(message)
-        return self
+_NO_TEXT = "music"  # stands where a clip has none; no loss looks at it
 
 
 class PairModule(nn.Module):
@@ -138,22 +96,25 @@ class MulanStage:
 
     def __init__(self, config: MulanTrainConfig, tracks: Sequence[Track], *, cache: ShardCache | None = None) -> None:
         self.config = config
-        described = complete_config(config.model, config.audio_from) if config.audio_from else config.model
-        config.trainable.check(described)
-        if message := _unblankable(config.audio, described):
-            raise ConfigError(message)
-        model, self._tokenizer = build_model(config.model, seed=config.seed, audio_from=config.audio_from)
+        model, self._tokenizer = _begin(config)
+        self._architecture = model.config
+        self._before = copy.deepcopy(model).requires_grad_(False) if config.keep else None
+        self._named: dict[str, Tensor] = {}  # latents of single words as they were
         set_trainable(model, config.trainable, seed=config.seed)
         model.audio.backbone.prepare_for_training(
             choose_runtime().device, checkpoint_activations=config.checkpoint_activations
         )
         self._blueprint = _without_weights(model)  # what weights are put into to be saved
         self.module = PairModule(model, has_bias=config.loss == "sigmoid")
+        if config.keep:
+            tracks = [without_opinions(track) for track in tracks]
         told = [track for track in tracks if track.captions or track.tags]
-        if len(told) < len(tracks):
-            mute = next(track.id for track in tracks if not (track.captions or track.tags))
-            logger.warning("%d tracks, such as %s, are left out: no captions, no tags", len(tracks) - len(told), mute)
+        mute = [track for track in tracks if not (track.captions or track.tags)]
+        if mute and not config.keep:
+            logger.warning("%d tracks, such as %s, are left out: no captions, no tags", len(mute), mute[0].id)
         train, valid = ([track for track in told if track.split == split] for split in ("train", "valid"))
+        if config.keep:
+            train += [track for track in mute if track.split == "train"]
         self._train = self._clips(train, cache)
         self._valid = self._clips(valid, cache) if valid else None
 
@@ -167,20 +128,27 @@ class MulanStage:
         labels = gather_objects(list(batch.labels))
         negatives = true_negatives(labels).to(device)
         words, scores = word_scores(labels) if self.config.tag_weight else ((), torch.empty(0))
+        paired = torch.tensor(gather_objects([bool(text) for text in batch.texts]), device=device)
         rng = seeded_generator(self.config.seed, step, "words")
         phrases: tuple[str, ...] = ()
         meanings = torch.empty(0)
         if self.config.glossary:
             phrases, meanings = self.config.glossary.draw(words, rng, phrases=_GLOSSARY_PHRASES)
+        cosines = self._cosines_before(batch, words, device) if self._before else None
+        parts: dict[str, Tensor] = {}
 
         def loss_of(audio: Tensor, text: Tensor, latents: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
-            loss = contrastive_loss(audio, text, scale, negatives, kind=self.config.loss, bias=bias)
+            kind = self.config.loss
+            parts["pairs"] = contrastive_loss(audio, text, scale, negatives, kind=kind, bias=bias, paired=paired)
             if words:
                 named, meant = latents[: len(words)], latents[len(words) :]
-                loss = loss + self.config.tag_weight * tag_loss(audio, named, scale, scores.to(device))
+                parts["words"] = self.config.tag_weight * tag_loss(audio, named, scale, scores.to(device))
                 if phrases:
-                    loss = loss + self.config.tag_weight * glossary_loss(meant, named, scale, meanings.to(device))
-            return loss
+                    parts["phrases"] = self.config.tag_weight * glossary_loss(meant, named, scale, meanings.to(device))
+                if self.config.keep and cosines is not None:
+                    kept = scores.isnan().to(device) & ~paired[:, None]
+                    parts["kept"] = self.config.keep.weight * keep_loss(audio, named, cosines, kept)
+            return torch.stack(list(parts.values())).sum()
 
         rows = len(batch.waveforms)
         size = self.config.micro_batch or rows
@@ -191,7 +159,9 @@ class MulanStage:
             said = draw_words([*words, *phrases], rng, self.config.text)
             chunks[0] = (*chunks[0], self._tokens(said, device))
         loss = cached_backward(accelerator, module, chunks, loss_of)
-        return {"loss": loss, "logit_scale": accelerator.unwrap_model(module).model.logit_scale.detach()}
+        scale = accelerator.unwrap_model(module).model.logit_scale.detach()
+        shares = {f"loss_of_{name}": part.detach() for name, part in parts.items() if len(parts) > 1}
+        return {"loss": loss, **shares, "logit_scale": scale}
 
     def after_step(self, module: Any, step: int) -> None:
         """Keep the temperature where softmaxes stay stable."""
@@ -226,7 +196,7 @@ class MulanStage:
 
     def imagine(self, module: Any, rows: int, device: torch.device) -> Tensor:
         """See `Stage`; texts as long as most captions."""
-        samples = round(self.config.model.clip_seconds * self.config.model.sample_rate)
+        samples = round(self._architecture.clip_seconds * self._architecture.sample_rate)
         ids = torch.ones(rows, _IMAGINED_TOKENS, dtype=torch.int64, device=device)
         audio, text, _, scale, *_ = module(torch.zeros(rows, samples, device=device), ids, ids.bool(), None)
         return scale * (audio @ text.T).sum()
@@ -257,16 +227,37 @@ class MulanStage:
             dtype=torch.float16,
         )
 
+    @torch.no_grad()
+    def _cosines_before(self, batch: Batch, words: Sequence[str], device: torch.device) -> Tensor | None:
+        """Of this process's clips without a text with single words, [b, w]; 0 for the other clips."""
+        assert self._before
+        before = self._before.to(device).eval()
+        mute = [row for row, text in enumerate(batch.texts) if not text]
+        cosines = torch.zeros(len(batch.texts), len(words), device=device)
+        with choose_runtime("auto", self.config.precision).autocast():
+            if unnamed := [word for word in words if word not in self._named]:
+                latents = before.text_latents(*self._tokens(unnamed, device))
+                self._named |= dict(zip(unnamed, latents, strict=True))
+            if mute and words:
+                blanked = None if batch.blanked is None else batch.blanked[mute].to(device)
+                heard = before.audio_latents(batch.waveforms[mute].to(device), blanked)
+                cosines[mute] = heard @ torch.stack([self._named[word] for word in words]).T
+        return cosines
+
     def _inputs(self, batch: Batch, rows: slice, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         blanked = None if batch.blanked is None else batch.blanked[rows].to(device)
-        return batch.waveforms[rows].to(device), *self._tokens(batch.texts[rows], device), blanked
+        return (
+            batch.waveforms[rows].to(device),
+            *self._tokens([text or _NO_TEXT for text in batch.texts[rows]], device),
+            blanked,
+        )
 
     def _tokens(self, texts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
         ids, mask = self._tokenizer.pad(self._tokenizer.encode(texts))
         return ids.to(device), mask.to(device)
 
     def _clips(self, tracks: Sequence[Track], cache: ShardCache | None) -> CaptionedClips:
-        model = self.config.model
+        model = self._architecture
         frames = round(model.clip_seconds * model.sample_rate) // HOP_SAMPLES
         return CaptionedClips(
             tracks,
@@ -275,10 +266,27 @@ class MulanStage:
             sample_rate=model.sample_rate,
             clip_seconds=model.clip_seconds,
             seed=self.config.seed,
+            mute=self.config.keep.audio if self.config.keep else None,
             mel_shape=(MEL_BANDS, frames),
             kin=self.config.kin,
             cache=cache,
         )
+
+
+def _begin(config: MulanTrainConfig) -> tuple[MuLan, TextTokenizer]:
+    """The model as it is before the first step."""
+    if config.start_from:
+        checkpoint = load_checkpoint(resolve(config.start_from))
+        model, tokenizer = checkpoint.model, checkpoint.tokenizer
+        config.trainable.check(model.config)
+    else:
+        assert config.model
+        described = complete_config(config.model, config.audio_from) if config.audio_from else config.model
+        config.trainable.check(described)
+        model, tokenizer = build_model(config.model, seed=config.seed, audio_from=config.audio_from)
+    if message := unblankable(config.audio, model.config):
+        raise ConfigError(message)
+    return model, tokenizer
 
 
 def _without_weights(model: MuLan) -> MuLan:
@@ -288,10 +296,3 @@ def _without_weights(model: MuLan) -> MuLan:
         for name, weight in module.named_parameters(recurse=False):
             setattr(module, name, nn.Parameter(weight.to("meta"), requires_grad=weight.requires_grad))
     return blueprint
-
-
-def _unblankable(audio: AudioAugmentation, model: MuLanConfig) -> str:
-    """What is wrong with SpecAugment for this model; empty if nothing is."""
-    if audio.spec_augment and isinstance(model.audio.backbone, MertConfig):
-        return "audio.spec_augment: blanks parts of a mel, and a MERT has none; leave it out"
-    return ""

@@ -12,10 +12,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from data.config import StrictModel
 from data.datasets.dataset import tagged_tracks
@@ -32,7 +32,8 @@ from mulan.muq import MuQ
 from mulan.runtime import choose_runtime
 from mulan.targets import MelRvqTargetsConfig, MertTargetsConfig, RandomProjectionTargetsConfig, TargetsConfig
 from mulan.training.codec import CodecStage, CodecTrainConfig
-from mulan.training.contrastive import MulanStage, MulanTrainConfig
+from mulan.training.contrastive import MulanStage
+from mulan.training.contrastive_config import MulanTrainConfig
 from mulan.training.iterate import IterateConfig, iterate
 from mulan.training.loop import OnStep, fit
 from mulan.training.muq import MuqStage, MuqTrainConfig
@@ -73,6 +74,12 @@ class StudentsConfig(StrictModel):
     hidden_quantizer: RvqTrainConfig
     mulan: MulanTrainConfig
     probe_tracks: PositiveInt
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.mulan.model is None:
+            raise ValueError("mulan.start_from: every student makes a MuLan of its own; give mulan.model instead")
+        return self
 
 
 def compare_students(
@@ -176,6 +183,7 @@ def _judge(
     on_step: OnStep,
 ) -> Mapping[str, float]:
     model = config.mulan.model
+    assert model
     tower = model.audio.model_copy(update={"backbone": config.student.backbone})
     changes = {
         "seed": seed,

@@ -10,6 +10,7 @@ from data.augment import (
     Mixing,
     Noise,
     SpecAugment,
+    Speed,
     augment,
     draw_blanked,
     peak,
@@ -34,6 +35,10 @@ def unused():
 
 def level_db(waveform):
     return 10 * np.log10(np.mean(np.square(waveform, dtype=np.float64)))
+
+
+def loudest_hz(waveform):
+    return np.abs(np.fft.rfft(waveform * np.hanning(len(waveform)))).argmax() * 24_000 / len(waveform)
 
 
 def response_db(sections, frequency):
@@ -187,3 +192,21 @@ def test_masks_wider_than_the_spectrogram_stay_inside_it():
 def test_a_wrong_configuration_is_refused(values, message):
     with pytest.raises(ConfigError, match=rf"^x: {message}(\n|$)"):
         parse_config(AudioAugmentation, values, where="x")
+
+
+def test_speed_moves_pitch_and_tempo_alike_and_keeps_the_length():
+    tone = np.sin(2 * np.pi * 440 * np.arange(48_000) / 24_000).astype(np.float32)
+    config = AudioAugmentation(speed=Speed(share=1, octaves=0.5))
+    heard = [loudest_hz(augment(tone, np.random.default_rng(seed), config, unused)[:24_000]) for seed in range(40)]
+    octaves = np.log2(np.array(heard) / 440)
+    assert abs(octaves).max() < 0.51
+    assert octaves.min() < -0.3 < 0.3 < octaves.max()
+    clicks = np.zeros(24_000, np.float32)
+    clicks[::6000] = 1  # four in a second
+    played = augment(clicks, np.random.default_rng(1), config, unused)
+    assert played.shape == clicks.shape
+    assert played.dtype == np.float32
+    octaves = np.random.default_rng(1)
+    octaves.random()
+    gap = np.diff(np.flatnonzero(played > 0.2)).max()
+    assert gap == pytest.approx(6000 / 2 ** octaves.uniform(-0.5, 0.5), rel=0.01)

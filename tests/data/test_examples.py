@@ -79,6 +79,35 @@ def test_a_rare_tag_makes_kin_rather_than_a_common_one(tmp_path):
     assert (order[1:] == order[:-1]).mean() > 0.5  # by chance 0.1
 
 
+def test_tracks_without_tags_are_nobodys_kin(tmp_path):
+    """Else a batch has eight of them in a row, or none."""
+    cellos = [Track(id=f"cello {i}", path=tmp_path, tags=("cello",)) for i in range(24)]
+    mute = [Track(id=f"mute {i}", path=tmp_path) for i in range(24)]
+    order = captioned_clips_of([*cellos, *mute], kin=8, mute=AudioAugmentation()).order(0)
+    assert sorted(order) == list(range(48))
+    are_cellos = "".join("c" if number < 24 else "m" for number in order)
+    assert are_cellos.count("c" * 8) == 3
+    assert "m" * 24 not in are_cellos
+
+
+def test_clips_of_tracks_without_words_have_no_text_and_an_augmentation_of_their_own(ramp):
+    told, mute, other = (ramp(seconds) for seconds in (2.0, 3.0, 4.0))
+    tracks = [dataclasses.replace(told, tags=("rising",)), mute, other]
+    loud = AudioAugmentation(mixing=Mixing(share=1, snr_db=(0, 0)))
+    clips = captioned_clips_of(tracks, mute=loud)
+    first, second = clips.read(0, epoch=0), clips.read(1, epoch=0)
+    assert (first.text, first.labels.claims) == ("rising", ("rising",))
+    assert np.array_equal(first.waveform, clips_of(tracks).read(0, epoch=0).waveform)
+    assert (second.text, second.labels.claims) == ("", ())
+    plain = clips_of(tracks).read(1, epoch=0).waveform
+    mixed_in = second.waveform - plain
+    assert np.sqrt(np.mean(mixed_in**2)) == pytest.approx(np.sqrt(np.mean(plain**2)), rel=1e-3)
+    steps = np.diff(mixed_in) / np.diff(mixed_in).mean()
+    assert steps == pytest.approx(np.ones(len(steps)), abs=0.02)  # the other ramp, louder or softer
+    alone = captioned_clips_of(tracks[:2], mute=loud).read(1, epoch=0).waveform
+    assert alone == pytest.approx(2 * plain, rel=0.5)  # there is only itself to mix in, from some other place
+
+
 def test_the_key_of_a_clip_says_where_in_the_track_it_starts(ramp):
     example = clips_of([ramp(9.0)]).read(0, epoch=0)
     assert seconds_in(example.waveform) == pytest.approx(example.key.start + np.array([0, 0.999]), abs=2e-3)

@@ -8,7 +8,7 @@ import pytest
 from data.errors import ManifestError
 from data.manifest import Track
 from data.pseudo_labels import PseudoLabels, TagStatistics
-from data.pseudo_tags import MOST_TAGS, tag_parts
+from data.pseudo_tags import MOST_TAGS, tag_parts, without_opinions
 
 TAGS = ("rock", "Hip-Hop", "80s", "ambient")
 STATISTICS = TagStatistics(mean=np.zeros(4, np.float32), std=np.full(4, 2, np.float32))
@@ -25,10 +25,11 @@ def labels(*windows: list[float]) -> PseudoLabels:
     )
 
 
-def test_each_part_of_20_seconds_has_the_words_the_teacher_is_sure_of_there():
-    first, second = tag_parts([track(45.0)], labels([2.5, 1.9, 4, -3], [-1.1, 2, 0, -0.9]), STATISTICS)
-    assert (first.id, first.start, first.end) == ("piece#0", 0.0, 20.0)
-    assert (second.start, second.end) == (20.0, 40.0)
+def test_each_part_of_40_seconds_has_the_words_the_teacher_is_sure_of_there():
+    windows = labels([2.5, 1.9, 4, -3], [2.5, 1.9, 4, -3], [-1.1, 2, 0, -0.9], [-1.1, 2, 0, -0.9])
+    first, second = tag_parts([track(85.0)], windows, STATISTICS)
+    assert (first.id, first.start, first.end) == ("piece#0", 0.0, 40.0)
+    assert (second.start, second.end) == (40.0, 80.0)
     assert (first.tags, first.absent) == (
         ("rock",),
         ("ambient",),
@@ -45,10 +46,14 @@ def test_what_is_known_of_a_track_outweighs_what_a_teacher_thinks():
     assert "ambient" not in part.absent
 
 
-def test_what_we_think_of_a_package_stands_beside_what_the_teacher_thinks():
-    (part,) = tag_parts([track(20.0, scores={"orchestral": 1.5, "folk": 0.4})], labels([2.5, 0, 0, 0]), STATISTICS)
-    assert part.tags == ("orchestral", "rock")  # 0.4 is no tag
-    assert part.scores == {"orchestral": 1.5, "folk": 0.4, "rock": 1.25, "hip hop": 0.0, "ambient": 0.0}
+def test_without_opinions_a_part_has_what_was_known_and_what_follows_from_no_score():
+    known = {"tags": ("ambient", "celtic"), "absent": ("piano",)}
+    (part,) = tag_parts([track(20.0, **known)], labels([-9, 2.5, 0, 9]), STATISTICS)
+    assert (part.tags, "rock" in part.absent) == (("ambient", "celtic", "hip hop"), True)
+    bare = without_opinions(part)
+    assert (bare.tags, bare.scores) == (("ambient", "celtic"), {})
+    assert bare.absent == ("piano", "classical", "baroque", "early music")
+    assert (bare.id, bare.end, bare.facts) == (part.id, part.end, part.facts)
 
 
 def test_what_is_surely_hip_hop_is_surely_not_classical():

@@ -27,7 +27,7 @@ from mulan.distributed import (
     sum_over_processes,
     synchronise_batch_norm,
 )
-from mulan.loss import INITIAL_BIAS, contrastive_loss, tag_loss
+from mulan.loss import INITIAL_BIAS, contrastive_loss, keep_loss, tag_loss
 from mulan.model import MuLan, MuLanConfig
 from mulan.training.gradient_cache import cached_backward
 
@@ -124,11 +124,21 @@ def share_of_gather() -> dict[str, Tensor]:
     return {"rows": gathered.detach(), "gradients": gather_rows(row.grad), "truths": truths}
 
 
-def share_of_tag_loss(audio: Tensor, words: Tensor, scores: Tensor) -> dict[str, Tensor]:
+WORD_LOSSES = ("of words", "kept", "of pairs")
+
+
+def share_of_word_loss(name: str, audio: Tensor, words: Tensor, scores: Tensor) -> dict[str, Tensor]:
     """The loss and its gradients as DDP averages them: a row's over all processes, and that of the words."""
     share = current_share()
     mine, words = audio.chunk(share.world)[share.rank].clone().requires_grad_(), words.clone().requires_grad_()
-    loss = tag_loss(mine, words, torch.tensor(7.0), scores)
+    if name == "of words":
+        loss = tag_loss(mine, words, torch.tensor(7.0), scores)
+    elif name == "kept":
+        loss = keep_loss(mine, words, torch.zeros(len(mine), len(words)), scores.isnan())
+    else:  # where a third of the clips has no text
+        texts, negatives = mine @ words.T @ words, ~torch.eye(len(audio), dtype=torch.bool)
+        paired = torch.arange(len(audio)) % 3 != 1
+        loss = contrastive_loss(mine, texts, torch.tensor(7.0), negatives, kind="decoupled", paired=paired)
     loss.backward()
     return {
         "loss": sum_over_processes(loss.detach()) / share.world,
@@ -148,7 +158,7 @@ def run_process(rank: int, world: int, folder: Path) -> None:
     rows = [2 * PAIRS - (world - 1), *[1] * (world - 1)]  # as uneven as can be
     answers["batch norm"] = {name: share_of_batch_norm(x, job["slopes"][name], rows) for name, x in job["xs"].items()}
     answers["gather"] = share_of_gather()
-    answers["tag loss"] = share_of_tag_loss(*job["tags"])
+    answers |= {name: share_of_word_loss(name, *job["tags"]) for name in WORD_LOSSES}
     answers["objects"] = gather_objects([f"{rank}a", f"{rank}b"] if rank else [])
     if rank == 0:
         torch.save(answers, folder / f"answers-{world}.pt")
@@ -217,8 +227,11 @@ def test_loss_every_gradient_and_every_buffer_are_those_of_one_process(job, answ
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_the_loss_of_words_and_its_gradients_are_those_of_one_process(job, answers, world):
-    assert_close(answers[world]["tag loss"], share_of_tag_loss(*job["tags"]))
+@pytest.mark.parametrize("name", WORD_LOSSES)
+def test_losses_of_some_rows_and_their_gradients_are_those_of_one_process(job, answers, name, world):
+    expected = share_of_word_loss(name, *job["tags"])
+    assert float(expected["gradient of words"].abs().max()) > 0.01
+    assert_close(answers[world][name], expected)
 
 
 @pytest.mark.parametrize("world", WORLDS)

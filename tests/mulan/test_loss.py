@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, TAG_SOFTNESS, contrastive_loss, glossary_loss, tag_loss
+from mulan.loss import (
+    INITIAL_BIAS,
+    KEPT_SCALE,
+    MAX_LOGIT_SCALE,
+    TAG_SOFTNESS,
+    contrastive_loss,
+    glossary_loss,
+    keep_loss,
+    tag_loss,
+)
 
 EXACT = 1e-9  # float64 on both sides
 KINDS = ("decoupled", "softmax", "sigmoid")
@@ -51,6 +60,35 @@ def test_loss_equals_its_definition(kind, share_of_negatives):
     audio, text, negatives = unit_rows(6, 1), unit_rows(6, 2), mask(6, share_of_negatives)
     loss = contrastive_loss(audio, text, torch.tensor(10.0), negatives, **options(kind, bias=-3.0))
     assert float(loss) == pytest.approx(by_loops(audio, text, 10.0, negatives, kind, -3.0), abs=EXACT)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_without_a_text_change_nothing(kind):
+    """The loss of four pairs among six rows is that of the four alone."""
+    audio, text, negatives = unit_rows(6, 1), unit_rows(6, 2), mask(6, 0.7)
+    paired = torch.tensor([True, False, True, True, False, True])
+    loss = contrastive_loss(audio, text, torch.tensor(10.0), negatives, **options(kind), paired=paired)
+    alone = contrastive_loss(
+        audio[paired], text[paired], torch.tensor(10.0), negatives[paired][:, paired], **options(kind)
+    )
+    assert float(loss) == pytest.approx(float(alone), abs=EXACT)
+    none = contrastive_loss(audio, text, torch.tensor(10.0), negatives, **options(kind), paired=paired & False)
+    assert float(none) == 0.0
+
+
+def test_what_is_kept_costs_the_square_of_its_change():
+    audio, words = unit_rows(3, 1), unit_rows(4, 2)
+    cosines = audio @ words.T
+    kept = torch.zeros(3, 4, dtype=torch.bool)
+    kept[0, :2] = kept[2, 1] = True
+    assert float(keep_loss(audio, words, cosines, kept)) == 0.0
+    changed = cosines.clone()
+    changed[0, 1] += 0.2
+    changed[1] += 9.0  # is not kept
+    assert float(keep_loss(audio, words, changed, kept)) == pytest.approx(KEPT_SCALE**2 * 0.04 / 3, abs=EXACT)
+    assert float(keep_loss(audio, words, changed, kept & False)) == 0.0
+    with pytest.raises(ValueError, match=r"kept: \[3, 3\]; must cover the whole batch and all words, \[3, 4\]"):
+        keep_loss(audio, words, cosines, kept[:, :3])
 
 
 def test_losses_of_two_opposite_pairs_are_what_a_reader_computes_by_hand():

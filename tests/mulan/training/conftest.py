@@ -18,7 +18,8 @@ from mulan.audio_tower import AudioTowerConfig
 from mulan.muq import MuQConfig
 from mulan.rvq import ResidualQuantizerConfig
 from mulan.targets import RandomProjectionTargetsConfig
-from mulan.training.contrastive import MulanStage, MulanTrainConfig
+from mulan.training.contrastive import MulanStage
+from mulan.training.contrastive_config import MulanTrainConfig
 from mulan.training.loop import Stage, fit
 from mulan.training.monitor import TIMING_FIELDS
 from mulan.training.muq import MuqStage, MuqTrainConfig

@@ -10,7 +10,7 @@ from mulan.model import MuLanConfig
 from mulan.muq import MuQConfig
 from mulan.text_tower import TextBackboneConfig
 from mulan.training.codec import CodecTrainConfig
-from mulan.training.contrastive import MulanTrainConfig
+from mulan.training.contrastive_config import MulanTrainConfig
 from mulan.training.iterate import IterateConfig
 from mulan.training.muq import MuqTrainConfig
 from mulan.training.rvq import RvqTrainConfig

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from data.augment import AudioAugmentation, SpecAugment
+from data.augment import AudioAugmentation, Noise, SpecAugment
 from data.errors import CheckpointError, ConfigError, ManifestError
 from data.glossary import Glossary
 from mulan import load_encoder
@@ -23,7 +23,8 @@ from mulan.checkpoint import load_backbone, load_checkpoint
 from mulan.distributed import Share
 from mulan.mert import Mert, MertConfig
 from mulan.model import MuLanConfig
-from mulan.training.contrastive import MulanStage, MulanTrainConfig
+from mulan.training.contrastive import MulanStage
+from mulan.training.contrastive_config import Keep, MulanTrainConfig
 from mulan.training.loop import _prepare_batch_norm
 from mulan.training.trainable import TrainableConfig
 
@@ -267,3 +268,102 @@ def test_words_have_the_same_gradient_in_one_piece_and_in_chunks(quiet, changed,
     for name, gradient in cut.items():
         scale = max(1.0, float(whole[name].abs().max()))
         torch.testing.assert_close(gradient, whole[name], rtol=0, atol=EXACT * scale, msg=name)
+
+
+@pytest.fixture
+def started(quiet, changed, music, train, tmp_path):
+    """Goes on from a model of seven steps."""
+    folder = train(MulanStage(quiet, music), tmp_path / "first")
+    return changed(quiet, model=None, start_from=f"local:{folder}", tag_weight=1.0, batch_norm="frozen")
+
+
+def test_a_run_can_go_on_from_a_trained_model(started, music, train, tmp_path):
+    stage = MulanStage(started, music)
+    first = load_file(tmp_path / "first" / "model" / "model.safetensors")
+    weights = stage.module.model.state_dict()
+    assert all(weights[name].equal(weight.float().reshape(weights[name].shape)) for name, weight in first.items())
+    second = load_file(train(stage, tmp_path / "second") / "model.safetensors")
+    assert second.keys() == first.keys()
+    assert not second["audio_to_latent.weight"].equal(first["audio_to_latent.weight"])
+
+
+def told_and_mute(music) -> list:
+    """The pianos as they are, and of the drums only what a teacher says."""
+    scores = {"drums": 1.5, "piano": -1.0}
+    return [
+        dataclasses.replace(track, captions=(), scores=scores) if "drums" in track.tags else track for track in music
+    ]
+
+
+def drums_heard(folder, music) -> torch.Tensor:
+    encoder = load_encoder(f"local:{folder}", device="cpu", precision="float32")
+    audio = encoder.encode_files([track.path for track in music if "drums" in track.tags])
+    return torch.from_numpy(audio @ encoder.encode_text(["piano"]).T)
+
+
+def test_what_the_model_hears_in_music_without_words_stays_where_it_is_kept(started, changed, music, train, tmp_path):
+    """Of 40 steps at a rate that moves everything else."""
+    tracks = told_and_mute(music)
+    before = drums_heard(tmp_path / "first" / "model", music)
+    changes = {}
+    for name, weight in (("kept", 1.0), ("forgotten", 1e-9)):
+        keep = Keep(weight=weight, audio=AudioAugmentation(noise=Noise(share=0.3)))
+        config = changed(started, steps=40, learning_rate=0.01, keep=keep)
+        folder = train(MulanStage(config, tracks), tmp_path / name)
+        changes[name] = float((drums_heard(folder, music) - before).abs().mean())
+    assert changes["kept"] < 0.5 * changes["forgotten"]
+
+
+def test_a_step_says_what_each_loss_is(started, changed, music, curve, train, tmp_path):
+    config = changed(started, keep=Keep(weight=0.5))
+    train(MulanStage(config, told_and_mute(music)), tmp_path / "run")
+    for record in curve(tmp_path / "run"):
+        parts = [record[f"loss_of_{name}"] for name in ("pairs", "words", "kept")]
+        assert record["loss"] == pytest.approx(sum(parts), abs=EXACT)
+    assert curve(tmp_path / "run")[0]["loss_of_kept"] < 1e-6  # the first step begins where the model was
+
+
+def test_words_of_a_teacher_are_not_kept_for_truth(started, changed, music):
+    stage, numbers = step_of(changed(started, keep=Keep(weight=0.5), batch_size=8), told_and_mute(music))
+    batch = next(stage.batches(first_step=0, share=Share()))[1]
+    mute = [label for label, text in zip(batch.labels, batch.texts, strict=True) if not text]
+    assert len(mute) == 4
+    assert all(label.tags == label.absent == () and not label.scores for label in mute)
+    assert numbers["loss_of_kept"].isfinite()
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_micro_batches_keep_what_the_whole_batch_does(size, started, changed, music):
+    config = changed(started, batch_size=8, keep=Keep(weight=0.5))
+    tracks = told_and_mute(music)
+    plain, numbers = step_of(config, tracks)
+    cut, found = step_of(changed(config, micro_batch=size), tracks)
+    assert found["loss"] == pytest.approx(float(numbers["loss"]), abs=EXACT)
+    expected = gradients(plain)
+    for name, gradient in gradients(cut).items():
+        scale = max(1.0, float(expected[name].abs().max()))
+        torch.testing.assert_close(gradient, expected[name], rtol=0, atol=EXACT * scale, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start_from": "mulan-mini"}, "model, start_from: give one of them"),
+        ({"model": None}, "model, start_from: give one of them"),
+        ({"model": None, "start_from": "x", "audio_from": "y"}, "audio_from: start_from gives all of the model"),
+        ({"keep": Keep(), "tag_weight": 1.0}, "keep: needs start_from, and the words of tag_weight"),
+        ({"model": None, "start_from": "x", "keep": Keep()}, "keep: needs start_from, and the words of tag_weight"),
+        (
+            {
+                "model": None,
+                "start_from": "x",
+                "tag_weight": 1.0,
+                "keep": Keep(audio=AudioAugmentation(spec_augment=SpecAugment())),
+            },
+            r"keep\.audio\.spec_augment: all clips have that of audio",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(mulan_config, changed, changes, message):
+    with pytest.raises(ValueError, match=message):
+        changed(mulan_config, **changes)

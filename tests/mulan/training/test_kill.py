@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from data.manifest import read_manifest, write_manifest
-from mulan.training.contrastive import MulanStage, MulanTrainConfig
+from mulan.training.contrastive import MulanStage
+from mulan.training.contrastive_config import MulanTrainConfig
 from mulan.training.loop import fit
 
 STEPS = 16

@@ -1,0 +1,94 @@
+"""What a contrastive run is told: see `mulan.training.contrastive`."""
+
+from typing import Self
+
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from data.audio import MIN_SECONDS
+from data.augment import AudioAugmentation
+from data.config import StrictModel
+from data.glossary import Glossary
+from data.texts import TextAugmentation
+from mulan.loss import LossKind
+from mulan.mert import MertConfig
+from mulan.model import MuLanConfig
+from mulan.training.config import TrainingConfig
+from mulan.training.trainable import TrainableConfig
+
+
+class Keep(StrictModel):
+    """What the model that a run starts from hears is kept where nothing else is known: its cosines with single words.
+
+    Of clips without captions and tags, of which there may be many or few. What a teacher said (`scores`) is not known,
+    and dropped with the words that it led to: the model has learnt it, and knows it of clips that it was not told of,
+    such as those of two tracks at once. Without this, a model that goes on learning from one kind of music forgets what
+    it knew of another.
+
+    Attributes:
+        weight: of `mulan.loss.keep_loss`.
+        audio: how these clips are augmented: what it was and what it is to become hear the same, so anything goes.
+    """
+
+    weight: PositiveFloat = 0.5
+    audio: AudioAugmentation = AudioAugmentation()
+
+
+class MulanTrainConfig(TrainingConfig):
+    """A contrastive run.
+
+    With `micro_batch`, gradients are cached: the contrast is still among the whole batch, over all processes.
+
+    Attributes:
+        model: of a model to be made; left out where `start_from` names one.
+        start_from: a trained MuLan to go on from, as `--model` names one: `mulan-mini`, `local:DIR`, `hub:ORG/REPO`.
+        keep: what the model of `start_from` hears in music without words is kept; else such music is left out.
+        audio_from: a trained audio backbone to start from: `local:DIR` or `hub:ORG/REPO`, a MuQ, a MERT, or what
+            `mulan train muq` made; what `model` leaves unsaid of the backbone is then read there.
+        trainable: how much of each backbone is trained.
+        tag_weight: of the loss of single words, `mulan.loss.tag_loss`, beside that of pairs; 0 leaves it out.
+        glossary: phrases that mean words; their loss, `mulan.loss.glossary_loss`, has the weight of the words'.
+        kin: up to so many clips of a batch in a row share a tag: what they do not share is then what is learnt.
+        centre: shift the audio latents of what is saved by their mean over the middles of the training tracks, which
+            are read for it at each save; what is validated is not shifted.
+        text, audio: how captions and crops are augmented.
+    """
+
+    model: MuLanConfig | None = None
+    start_from: str | None = None
+    keep: Keep | None = None
+    audio_from: str | None = None
+    loss: LossKind = "decoupled"
+    tag_weight: NonNegativeFloat = 0.0
+    glossary: Glossary | None = None
+    trainable: TrainableConfig = TrainableConfig()
+    kin: PositiveInt = 1
+    centre: bool = False
+    text: TextAugmentation = TextAugmentation()
+    audio: AudioAugmentation = AudioAugmentation()
+
+    @model_validator(mode="after")
+    def _check_towers(self) -> Self:
+        if (self.model is None) == (self.start_from is None):
+            raise ValueError('model, start_from: give one of them, as in start_from = "mulan-mini"')
+        if self.start_from and self.audio_from:
+            raise ValueError("audio_from: start_from gives all of the model; leave one of them out")
+        if self.keep and not (self.start_from and self.tag_weight):
+            raise ValueError("keep: needs start_from, and the words of tag_weight; set both")
+        if self.keep and self.keep.audio.spec_augment:
+            raise ValueError("keep.audio.spec_augment: all clips have that of audio; leave it out here")
+        if self.model and self.model.clip_seconds < MIN_SECONDS:
+            raise ValueError(f"model.clip_seconds = {self.model.clip_seconds}: must be at least {MIN_SECONDS}")
+        if self.batch_norm == "micro-batch":
+            raise ValueError('batch_norm = "micro-batch": not in contrastive training; use "batch" or "frozen"')
+        if self.glossary and not self.tag_weight:
+            raise ValueError("glossary: its phrases are compared with the words of tag_weight, which is 0; set it to 1")
+        if self.model and (message := unblankable(self.audio, self.model)):
+            raise ValueError(message)
+        return self
+
+
+def unblankable(audio: AudioAugmentation, model: MuLanConfig) -> str:
+    """What is wrong with SpecAugment for this model; empty if nothing is."""
+    if audio.spec_augment and isinstance(model.audio.backbone, MertConfig):
+        return "audio.spec_augment: blanks parts of a mel, and a MERT has none; leave it out"
+    return ""
