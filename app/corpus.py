@@ -108,7 +108,7 @@ def music(
 @app.command("label")
 def label(
     manifest: Annotated[Path, typer.Argument(help="Real music: a manifest or a folder of audio files.")],
-    out: Annotated[Path, typer.Argument(help="The manifest to write, .jsonl, of parts of 20 s with pseudo-labels.")],
+    out: Annotated[Path, typer.Argument(help="The manifest to write, .jsonl, of parts of 40 s with pseudo-labels.")],
     logits: Annotated[Path, typer.Option(help="The teacher's logits, .npz, made or gone on with.")],
     teacher: Annotated[str, typer.Option(help="MSD_musicnn or MSD_vgg.")] = "MSD_musicnn",
     device: Device = "auto",

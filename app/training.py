@@ -57,6 +57,7 @@ def train(
     from data.reserved import refuse_reserved
     from data.shards import ShardCache
     from mulan.distributed import current_share, launched_processes
+    from mulan.hub import resolve
 
     kind, build = _kinds(stage)
     settings = read_config(kind, config, overrides=overrides or [])  # before anything is loaded
@@ -84,7 +85,8 @@ def train(
             raise
         console.summarise_unread(out / "skipped.jsonl")
     if current_share().rank == 0:
-        write_provenance(folder, tracks)
+        start = getattr(settings, "start_from", None)
+        write_provenance(folder, tracks, start=(start, resolve(start)) if start else None)
     remedy = {
         StageName.CODEC: f"name it as targets.name of mulan train muq: local:{folder}",
         StageName.RVQ: "name it as targets.quantizer of mulan train muq",

@@ -1,5 +1,6 @@
 """Where the music of a training came from, counted: written beside a model, so that its owner can answer for it."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -36,6 +37,19 @@ def provenance(tracks: Iterable[Track]) -> dict[str, object]:
     }
 
 
-def write_provenance(folder: Path, tracks: Sequence[Track]) -> None:
-    """Write it into a model's folder."""
-    write_json_aside(folder / PROVENANCE_FILE, provenance(tracks))
+def write_provenance(folder: Path, tracks: Sequence[Track], *, start: tuple[str, Path] | None = None) -> None:
+    """Write it into a model's folder.
+
+    Args:
+        start: name and folder of the model that the training went on from; what that learned from is written, too, or
+            that it does not say.
+    """
+    facts = provenance(tracks)
+    if start:
+        name, before = start
+        try:
+            earlier = json.loads((before / PROVENANCE_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            earlier = "not stated"
+        facts["started_from"] = {"model": name, "training": earlier}
+    write_json_aside(folder / PROVENANCE_FILE, facts)

@@ -65,8 +65,12 @@ def tag_parts(tracks: Iterable[Track], labels: PseudoLabels, statistics: TagStat
 
 
 def without_opinions(track: Track) -> Track:
-    """A part as `tag_parts` makes it, without what its teacher said: with the words that have no score."""
-    tags, absent = (tuple(word for word in words if word not in track.scores) for words in (track.tags, track.absent))
+    """A part as `tag_parts` makes it, without what its teacher said: with the words that have no score.
+
+    What the teacher denied stays where there are tags, since nothing absent would say that all else is.
+    """
+    tags = tuple(word for word in track.tags if word not in track.scores)
+    absent = tuple(word for word in track.absent if tags or word not in track.scores)
     return replace(track, tags=tags, absent=absent, scores={})
 
 

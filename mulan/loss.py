@@ -12,7 +12,7 @@ LossKind = Literal["decoupled", "softmax", "sigmoid"]
 
 TAG_SOFTNESS = 0.5  # standard deviations of a teacher's score that count as one logit
 
-KEPT_SCALE = 30.0  # what cosines that are to stay are multiplied by: as training ends with
+DISTILLED_SCALE = 30.0  # what cosines that are to stay are multiplied by: a scale as training reaches
 
 MAX_LOGIT_SCALE = 100.0  # CLIP's clamp, arXiv:2103.00020 §2.5: keeps training stable
 INITIAL_BIAS = -10.0  # SigLIP's, arXiv:2303.15343 §3.2: nearly all pairs are negatives, so start by doubting each
@@ -127,30 +127,30 @@ def glossary_loss(phrases: Tensor, words: Tensor, scale: Tensor, scores: Tensor)
     return _divergence(scale * (phrases @ words.T), scores)
 
 
-def keep_loss(audio: Tensor, words: Tensor, cosines: Tensor, kept: Tensor) -> Tensor:
-    """This process's share of a loss of what is to stay; the mean over processes is the loss of the whole batch.
+def distillation_loss(audio: Tensor, words: Tensor, cosines: Tensor, taught: Tensor) -> Tensor:
+    """This process's share of the loss against a teacher's cosines; the mean over processes is that of the batch.
 
-    The mean over what is kept of the whole batch of the squared change of the cosine, times `KEPT_SCALE` squared. Not
-    of logits, whose scale goes on growing where other pairs are learnt.
+    The mean of the squared difference over what is taught of the whole batch, times `DISTILLED_SCALE` squared. Not of
+    logits, whose scale goes on growing where other pairs are learnt.
 
-    Source: ours; after Learning without Forgetting, arXiv:1606.09282, where probabilities are kept.
+    Source: ours; after Learning without Forgetting, arXiv:1606.09282, whose targets are probabilities.
 
     Args:
         audio: unit float32 [b, d], the rows of this process; b is the same for all.
         words: unit float32 [w, d], the same words for all processes.
-        cosines: float32 [b, w], what they were.
-        kept: bool [N, w] of the whole batch, what of them is to stay.
+        cosines: float32 [b, w], the teacher's.
+        taught: bool [N, w] of the whole batch, which of them count.
 
     Raises:
-        ValueError: `kept` is not of the whole batch and these words.
+        ValueError: `taught` is not of the whole batch and these words.
     """
     world = current_share().world
-    if list(kept.shape) != [len(audio) * world, len(words)]:
-        whole = [len(audio) * world, len(words)]
-        raise ValueError(f"kept: {list(kept.shape)}; must cover the whole batch and all words, {whole}")
+    whole = [len(audio) * world, len(words)]
+    if list(taught.shape) != whole:
+        raise ValueError(f"taught: {list(taught.shape)}; must cover the whole batch and all words, {whole}")
     first = current_share().rank * len(audio)
-    changes = torch.where(kept[first : first + len(audio)], audio @ words.T - cosines, 0.0)
-    return KEPT_SCALE**2 * world * changes.square().sum() / kept.sum().clamp(min=1)
+    differences = torch.where(taught[first : first + len(audio)], audio @ words.T - cosines, 0.0)
+    return DISTILLED_SCALE**2 * world * differences.square().sum() / taught.sum().clamp(min=1)
 
 
 def _divergence(logits: Tensor, scores: Tensor) -> Tensor:

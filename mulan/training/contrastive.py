@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from data.errors import ConfigError
+from data.errors import ManifestError
 from data.loader import Batch, CaptionedClips, centred_batches, seeded_generator, true_negatives, word_scores
 from data.manifest import Track
 from data.pseudo_tags import without_opinions
@@ -28,15 +28,16 @@ from mulan.backbones import complete_config
 from mulan.checkpoint import build_model, load_checkpoint, save_checkpoint
 from mulan.distributed import Share, gather_objects
 from mulan.hub import resolve
-from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, contrastive_loss, glossary_loss, keep_loss, tag_loss
+from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, contrastive_loss, distillation_loss, glossary_loss, tag_loss
 from mulan.mel import HOP_SAMPLES, MEL_BANDS
 from mulan.metrics import retrieval_scores
 from mulan.model import MuLan
 from mulan.runtime import choose_runtime
 from mulan.tokenizer import TextTokenizer
-from mulan.training.contrastive_config import MulanTrainConfig, unblankable
+from mulan.training.contrastive_config import MulanTrainConfig
 from mulan.training.gradient_cache import cached_backward
 from mulan.training.loop import Numbers, run_batches
+from mulan.training.start import StartingModel
 from mulan.training.trainable import merge_lora, set_trainable
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class MulanStage:
         ConfigError: what is to be trained does not exist or needs a package that is missing, or SpecAugment is asked
             for where there is no mel.
         CheckpointError: a backbone is not to be found or other than the configuration says.
-        ManifestError: there are no training tracks with captions or tags.
+        ManifestError: there are no training tracks with captions or tags of their own.
     """
 
     score = "valid_mrr"
@@ -98,23 +99,28 @@ class MulanStage:
         self.config = config
         model, self._tokenizer = _begin(config)
         self._architecture = model.config
-        self._before = copy.deepcopy(model).requires_grad_(False) if config.keep else None
-        self._named: dict[str, Tensor] = {}  # latents of single words as they were
-        set_trainable(model, config.trainable, seed=config.seed)
-        model.audio.backbone.prepare_for_training(
-            choose_runtime().device, checkpoint_activations=config.checkpoint_activations
+        runtime = choose_runtime("auto", config.precision)
+        self._start = (
+            StartingModel(model, self._tokenizer, runtime, rows=config.micro_batch) if config.distillation else None
         )
+        set_trainable(model, config.trainable, seed=config.seed)
+        model.audio.backbone.prepare_for_training(runtime.device, checkpoint_activations=config.checkpoint_activations)
         self._blueprint = _without_weights(model)  # what weights are put into to be saved
         self.module = PairModule(model, has_bias=config.loss == "sigmoid")
-        if config.keep:
+        if config.distillation:
             tracks = [without_opinions(track) for track in tracks]
         told = [track for track in tracks if track.captions or track.tags]
-        mute = [track for track in tracks if not (track.captions or track.tags)]
-        if mute and not config.keep:
-            logger.warning("%d tracks, such as %s, are left out: no captions, no tags", len(mute), mute[0].id)
         train, valid = ([track for track in told if track.split == split] for split in ("train", "valid"))
-        if config.keep:
+        if config.distillation and not train:
+            raise ManifestError(
+                f"found {len(tracks)} tracks, none with words of its own to train on; add some that have"
+            )
+        mute = [track for track in tracks if not (track.captions or track.tags)]
+        if config.distillation:
             train += [track for track in mute if track.split == "train"]
+            mute = [track for track in mute if track.split == "valid"]
+        if mute:
+            logger.warning("%d tracks, such as %s, are left out: no captions, no tags", len(mute), mute[0].id)
         self._train = self._clips(train, cache)
         self._valid = self._clips(valid, cache) if valid else None
 
@@ -134,7 +140,7 @@ class MulanStage:
         meanings = torch.empty(0)
         if self.config.glossary:
             phrases, meanings = self.config.glossary.draw(words, rng, phrases=_GLOSSARY_PHRASES)
-        cosines = self._cosines_before(batch, words, device) if self._before else None
+        started = self._start.cosines(batch, words, device) if self._start else None
         parts: dict[str, Tensor] = {}
 
         def loss_of(audio: Tensor, text: Tensor, latents: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -145,9 +151,10 @@ class MulanStage:
                 parts["words"] = self.config.tag_weight * tag_loss(audio, named, scale, scores.to(device))
                 if phrases:
                     parts["phrases"] = self.config.tag_weight * glossary_loss(meant, named, scale, meanings.to(device))
-                if self.config.keep and cosines is not None:
-                    kept = scores.isnan().to(device) & ~paired[:, None]
-                    parts["kept"] = self.config.keep.weight * keep_loss(audio, named, cosines, kept)
+                if self.config.distillation and started is not None:
+                    unknown = scores.isnan().to(device) & ~paired[:, None]
+                    change = distillation_loss(audio, named, started, unknown)
+                    parts["distillation"] = self.config.distillation.weight * change
             return torch.stack(list(parts.values())).sum()
 
         rows = len(batch.waveforms)
@@ -227,23 +234,6 @@ class MulanStage:
             dtype=torch.float16,
         )
 
-    @torch.no_grad()
-    def _cosines_before(self, batch: Batch, words: Sequence[str], device: torch.device) -> Tensor | None:
-        """Of this process's clips without a text with single words, [b, w]; 0 for the other clips."""
-        assert self._before
-        before = self._before.to(device).eval()
-        mute = [row for row, text in enumerate(batch.texts) if not text]
-        cosines = torch.zeros(len(batch.texts), len(words), device=device)
-        with choose_runtime("auto", self.config.precision).autocast():
-            if unnamed := [word for word in words if word not in self._named]:
-                latents = before.text_latents(*self._tokens(unnamed, device))
-                self._named |= dict(zip(unnamed, latents, strict=True))
-            if mute and words:
-                blanked = None if batch.blanked is None else batch.blanked[mute].to(device)
-                heard = before.audio_latents(batch.waveforms[mute].to(device), blanked)
-                cosines[mute] = heard @ torch.stack([self._named[word] for word in words]).T
-        return cosines
-
     def _inputs(self, batch: Batch, rows: slice, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         blanked = None if batch.blanked is None else batch.blanked[rows].to(device)
         return (
@@ -266,7 +256,7 @@ class MulanStage:
             sample_rate=model.sample_rate,
             clip_seconds=model.clip_seconds,
             seed=self.config.seed,
-            mute=self.config.keep.audio if self.config.keep else None,
+            mute=self.config.distillation.audio if self.config.distillation else None,
             mel_shape=(MEL_BANDS, frames),
             kin=self.config.kin,
             cache=cache,
@@ -278,14 +268,12 @@ def _begin(config: MulanTrainConfig) -> tuple[MuLan, TextTokenizer]:
     if config.start_from:
         checkpoint = load_checkpoint(resolve(config.start_from))
         model, tokenizer = checkpoint.model, checkpoint.tokenizer
-        config.trainable.check(model.config)
+        config.check(model.config)
     else:
         assert config.model
         described = complete_config(config.model, config.audio_from) if config.audio_from else config.model
-        config.trainable.check(described)
+        config.check(described)
         model, tokenizer = build_model(config.model, seed=config.seed, audio_from=config.audio_from)
-    if message := unblankable(config.audio, model.config):
-        raise ConfigError(message)
     return model, tokenizer
 
 

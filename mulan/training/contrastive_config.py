@@ -7,6 +7,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validat
 from data.audio import MIN_SECONDS
 from data.augment import AudioAugmentation
 from data.config import StrictModel
+from data.errors import ConfigError
 from data.glossary import Glossary
 from data.texts import TextAugmentation
 from mulan.loss import LossKind
@@ -16,17 +17,22 @@ from mulan.training.config import TrainingConfig
 from mulan.training.trainable import TrainableConfig
 
 
-class Keep(StrictModel):
-    """What the model that a run starts from hears is kept where nothing else is known: its cosines with single words.
+class Distillation(StrictModel):
+    """The model that a run starts from teaches clips of which nobody has said anything: its cosines with single words.
 
-    Of clips without captions and tags, of which there may be many or few. What a teacher said (`scores`) is not known,
-    and dropped with the words that it led to: the model has learnt it, and knows it of clips that it was not told of,
-    such as those of two tracks at once. Without this, a model that goes on learning from one kind of music forgets what
-    it knew of another.
+    Clips without captions and tags, that is. What a teacher before it said (`scores`) is dropped with the words that it
+    led to: the model has learnt them, and knows them of music that it was not told of, such as two tracks at once.
+    Without this, a model that goes on learning from one kind of music forgets what it knew of another.
+
+    The words are those of the batch's other clips, as they are written; the model in training reads them as `text`
+    draws them.
 
     Attributes:
-        weight: of `mulan.loss.keep_loss`.
-        audio: how these clips are augmented: what it was and what it is to become hear the same, so anything goes.
+        weight: of `mulan.loss.distillation_loss`.
+        audio: how these clips are augmented: both models hear the same, so anything goes.
+
+    Source: Learning without Forgetting, arXiv:1606.09282; that augmentation should be rich, and the same for both,
+    arXiv:2106.05237.
     """
 
     weight: PositiveFloat = 0.5
@@ -41,7 +47,7 @@ class MulanTrainConfig(TrainingConfig):
     Attributes:
         model: of a model to be made; left out where `start_from` names one.
         start_from: a trained MuLan to go on from, as `--model` names one: `mulan-mini`, `local:DIR`, `hub:ORG/REPO`.
-        keep: what the model of `start_from` hears in music without words is kept; else such music is left out.
+        distillation: of the model of `start_from`, on music without words; without it such music is left out.
         audio_from: a trained audio backbone to start from: `local:DIR` or `hub:ORG/REPO`, a MuQ, a MERT, or what
             `mulan train muq` made; what `model` leaves unsaid of the backbone is then read there.
         trainable: how much of each backbone is trained.
@@ -55,7 +61,7 @@ class MulanTrainConfig(TrainingConfig):
 
     model: MuLanConfig | None = None
     start_from: str | None = None
-    keep: Keep | None = None
+    distillation: Distillation | None = None
     audio_from: str | None = None
     loss: LossKind = "decoupled"
     tag_weight: NonNegativeFloat = 0.0
@@ -69,25 +75,38 @@ class MulanTrainConfig(TrainingConfig):
     @model_validator(mode="after")
     def _check_towers(self) -> Self:
         if (self.model is None) == (self.start_from is None):
-            raise ValueError('model, start_from: give one of them, as in start_from = "mulan-mini"')
+            found = "neither" if self.model is None else "both"
+            raise ValueError(f'model, start_from: found {found}; give one of them, as in start_from = "mulan-mini"')
         if self.start_from and self.audio_from:
             raise ValueError("audio_from: start_from gives all of the model; leave one of them out")
-        if self.keep and not (self.start_from and self.tag_weight):
-            raise ValueError("keep: needs start_from, and the words of tag_weight; set both")
-        if self.keep and self.keep.audio.spec_augment:
-            raise ValueError("keep.audio.spec_augment: all clips have that of audio; leave it out here")
+        if self.distillation and not (self.start_from and self.tag_weight):
+            raise ValueError("distillation: needs start_from, and the words of tag_weight; set both")
+        if self.distillation and self.distillation.audio.spec_augment:
+            raise ValueError("distillation.audio.spec_augment: all clips have that of audio; leave it out here")
+        if self.distillation and self.centre:
+            raise ValueError("centre: would shift what distillation holds in place; set centre = false")
         if self.model and self.model.clip_seconds < MIN_SECONDS:
             raise ValueError(f"model.clip_seconds = {self.model.clip_seconds}: must be at least {MIN_SECONDS}")
         if self.batch_norm == "micro-batch":
             raise ValueError('batch_norm = "micro-batch": not in contrastive training; use "batch" or "frozen"')
         if self.glossary and not self.tag_weight:
             raise ValueError("glossary: its phrases are compared with the words of tag_weight, which is 0; set it to 1")
-        if self.model and (message := unblankable(self.audio, self.model)):
+        if self.model and (message := _unblankable(self.audio, self.model)):
             raise ValueError(message)
         return self
 
+    def check(self, model: MuLanConfig) -> None:
+        """Refuse what cannot be done to a model, before its weights are made.
 
-def unblankable(audio: AudioAugmentation, model: MuLanConfig) -> str:
+        Raises:
+            ConfigError: as `TrainableConfig.check`; or SpecAugment is asked for where there is no mel.
+        """
+        self.trainable.check(model)
+        if message := _unblankable(self.audio, model):
+            raise ConfigError(message)
+
+
+def _unblankable(audio: AudioAugmentation, model: MuLanConfig) -> str:
     """What is wrong with SpecAugment for this model; empty if nothing is."""
     if audio.spec_augment and isinstance(model.audio.backbone, MertConfig):
         return "audio.spec_augment: blanks parts of a mel, and a MERT has none; leave it out"

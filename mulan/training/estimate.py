@@ -43,7 +43,7 @@ class Estimate:
     Attributes:
         weights: bytes of parameters and buffers.
         gradients: bytes.
-        optimizer: bytes of AdamW's two averages.
+        optimizer: bytes of AdamW's two averages; Muon keeps one of a matrix.
         activations: bytes at the worst moment of a micro-batch, beyond all of the above.
         flops: operations of an optimiser step.
         step_seconds: time of an optimiser step, without reading data and without communication.

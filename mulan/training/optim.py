@@ -67,19 +67,25 @@ class Muon(torch.optim.Optimizer):
                 weight.add_(update, alpha=-group["lr"])
 
     def _orthogonal(self, weight: Tensor) -> Tensor:
-        state, gradient = self.state[weight], weight.grad
+        state, gradient = self._state(weight, "momentum"), weight.grad
         assert gradient is not None
-        momentum = state.setdefault("momentum", torch.zeros_like(weight)).lerp_(gradient, 1 - _MOMENTUM)
+        momentum = state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
         ahead = gradient.lerp(momentum, _MOMENTUM).flatten(1)
         return orthogonalised(ahead).view_as(weight) * (_ADAM_SIZE * math.sqrt(max(ahead.shape)))
 
     def _adam(self, weight: Tensor, betas: tuple[float, float]) -> Tensor:
-        state, gradient = self.state[weight], weight.grad
+        state, gradient = self._state(weight, "mean", "square"), weight.grad
         assert gradient is not None
-        steps = state.setdefault("step", torch.zeros(())).add_(1).item()
-        mean = state.setdefault("mean", torch.zeros_like(weight)).lerp_(gradient, 1 - betas[0])
-        square = state.setdefault("square", torch.zeros_like(weight)).lerp_(gradient.square(), 1 - betas[1])
+        steps = state["step"].add_(1).item()
+        mean = state["mean"].lerp_(gradient, 1 - betas[0])
+        square = state["square"].lerp_(gradient.square(), 1 - betas[1])
         return mean / (1 - betas[0] ** steps) / ((square / (1 - betas[1] ** steps)).sqrt() + 1e-8)
+
+    def _state(self, weight: Tensor, *names: str) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[weight]
+        if not state:
+            state |= {"step": torch.zeros(()), **{name: torch.zeros_like(weight) for name in names}}
+        return state
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from pydantic import ValidationError
 
 from data.errors import ConfigError
 from mulan.training.config import TrainingConfig
@@ -52,6 +53,7 @@ def resume(accelerator: Accelerator, config: TrainingConfig, out: Path) -> Progr
     for folder in (out / "state", out / "state.old"):
         if (folder / _PROGRESS_FILE).exists():
             facts = json.loads((folder / _PROGRESS_FILE).read_text(encoding="utf-8"))
+            facts["config"] = _with_defaults(facts["config"], config)
             wanted = _deciding(config)
             changed = sorted(key for key in wanted | facts["config"] if facts["config"].get(key) != wanted.get(key))
             if changed:
@@ -63,6 +65,15 @@ def resume(accelerator: Accelerator, config: TrainingConfig, out: Path) -> Progr
             accelerator.load_state(str(folder))
             return Progress(step=facts["step"], best=facts["best"])
     return Progress()
+
+
+def _with_defaults(stored: dict[str, Any], config: TrainingConfig) -> dict[str, Any]:
+    """What a state says of settings that are younger than it: their defaults, as it was made."""
+    habits = config.model_dump(mode="json", include=_FREE_TO_CHANGE)
+    try:
+        return _deciding(type(config).model_validate({**habits, **stored}))
+    except ValidationError:
+        return stored
 
 
 def _deciding(config: TrainingConfig) -> dict[str, Any]:

@@ -50,3 +50,16 @@ def test_the_shipped_model_learned_from_nothing_that_is_kept_for_evaluation():
     assert RESERVED_SOUNDFONT not in learned["soundfonts"]
     assert not [teacher for teacher in learned["pseudo_labels_of"] if teacher.startswith(JUDGE_PREFIX)]
     assert learned["of_other_origin"] == 0
+
+
+def test_what_the_model_that_it_started_from_had_learned_from_is_there_too(tmp_path):
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    for folder in (first, second, third):
+        folder.mkdir()
+    write_provenance(first, TRACKS)
+    write_provenance(second, TRACKS[2:], start=("local:first", first))
+    (first / "training.json").unlink()
+    write_provenance(third, TRACKS[2:], start=("local:first", first))
+    found = json.loads((second / "training.json").read_text())
+    assert (found["tracks"], found["started_from"]) == (2, {"model": "local:first", "training": provenance(TRACKS)})
+    assert json.loads((third / "training.json").read_text())["started_from"]["training"] == "not stated"

@@ -27,7 +27,7 @@ from mulan.distributed import (
     sum_over_processes,
     synchronise_batch_norm,
 )
-from mulan.loss import INITIAL_BIAS, contrastive_loss, keep_loss, tag_loss
+from mulan.loss import INITIAL_BIAS, contrastive_loss, distillation_loss, tag_loss
 from mulan.model import MuLan, MuLanConfig
 from mulan.training.gradient_cache import cached_backward
 
@@ -124,7 +124,7 @@ def share_of_gather() -> dict[str, Tensor]:
     return {"rows": gathered.detach(), "gradients": gather_rows(row.grad), "truths": truths}
 
 
-WORD_LOSSES = ("of words", "kept", "of pairs")
+WORD_LOSSES = ("of words", "distilled", "of pairs")
 
 
 def share_of_word_loss(name: str, audio: Tensor, words: Tensor, scores: Tensor) -> dict[str, Tensor]:
@@ -133,8 +133,8 @@ def share_of_word_loss(name: str, audio: Tensor, words: Tensor, scores: Tensor) 
     mine, words = audio.chunk(share.world)[share.rank].clone().requires_grad_(), words.clone().requires_grad_()
     if name == "of words":
         loss = tag_loss(mine, words, torch.tensor(7.0), scores)
-    elif name == "kept":
-        loss = keep_loss(mine, words, torch.zeros(len(mine), len(words)), scores.isnan())
+    elif name == "distilled":
+        loss = distillation_loss(mine, words, torch.zeros(len(mine), len(words)), scores.isnan())
     else:  # where a third of the clips has no text
         texts, negatives = mine @ words.T @ words, ~torch.eye(len(audio), dtype=torch.bool)
         paired = torch.arange(len(audio)) % 3 != 1

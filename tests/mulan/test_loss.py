@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from mulan.loss import (
+    DISTILLED_SCALE,
     INITIAL_BIAS,
-    KEPT_SCALE,
     MAX_LOGIT_SCALE,
     TAG_SOFTNESS,
     contrastive_loss,
+    distillation_loss,
     glossary_loss,
-    keep_loss,
     tag_loss,
 )
 
@@ -76,19 +76,21 @@ def test_rows_without_a_text_change_nothing(kind):
     assert float(none) == 0.0
 
 
-def test_what_is_kept_costs_the_square_of_its_change():
+def test_what_is_taught_costs_the_square_of_its_difference():
     audio, words = unit_rows(3, 1), unit_rows(4, 2)
     cosines = audio @ words.T
-    kept = torch.zeros(3, 4, dtype=torch.bool)
-    kept[0, :2] = kept[2, 1] = True
-    assert float(keep_loss(audio, words, cosines, kept)) == 0.0
+    taught = torch.zeros(3, 4, dtype=torch.bool)
+    taught[0, :2] = taught[2, 1] = True
+    assert float(distillation_loss(audio, words, cosines, taught)) == 0.0
     changed = cosines.clone()
     changed[0, 1] += 0.2
-    changed[1] += 9.0  # is not kept
-    assert float(keep_loss(audio, words, changed, kept)) == pytest.approx(KEPT_SCALE**2 * 0.04 / 3, abs=EXACT)
-    assert float(keep_loss(audio, words, changed, kept & False)) == 0.0
-    with pytest.raises(ValueError, match=r"kept: \[3, 3\]; must cover the whole batch and all words, \[3, 4\]"):
-        keep_loss(audio, words, cosines, kept[:, :3])
+    changed[1] += 9.0  # is not taught
+    assert float(distillation_loss(audio, words, changed, taught)) == pytest.approx(
+        DISTILLED_SCALE**2 * 0.04 / 3, abs=EXACT
+    )
+    assert float(distillation_loss(audio, words, changed, taught & False)) == 0.0
+    with pytest.raises(ValueError, match=r"taught: \[3, 3\]; must cover the whole batch and all words, \[3, 4\]"):
+        distillation_loss(audio, words, cosines, taught[:, :3])
 
 
 def test_losses_of_two_opposite_pairs_are_what_a_reader_computes_by_hand():

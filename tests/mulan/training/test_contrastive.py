@@ -23,8 +23,10 @@ from mulan.checkpoint import load_backbone, load_checkpoint
 from mulan.distributed import Share
 from mulan.mert import Mert, MertConfig
 from mulan.model import MuLanConfig
+from mulan.runtime import choose_runtime
+from mulan.training import loop
 from mulan.training.contrastive import MulanStage
-from mulan.training.contrastive_config import Keep, MulanTrainConfig
+from mulan.training.contrastive_config import Distillation, MulanTrainConfig
 from mulan.training.loop import _prepare_batch_norm
 from mulan.training.trainable import TrainableConfig
 
@@ -307,34 +309,56 @@ def test_what_the_model_hears_in_music_without_words_stays_where_it_is_kept(star
     before = drums_heard(tmp_path / "first" / "model", music)
     changes = {}
     for name, weight in (("kept", 1.0), ("forgotten", 1e-9)):
-        keep = Keep(weight=weight, audio=AudioAugmentation(noise=Noise(share=0.3)))
-        config = changed(started, steps=40, learning_rate=0.01, keep=keep)
+        teacher = Distillation(weight=weight, audio=AudioAugmentation(noise=Noise(share=0.3)))
+        config = changed(started, steps=40, learning_rate=0.01, distillation=teacher)
         folder = train(MulanStage(config, tracks), tmp_path / name)
         changes[name] = float((drums_heard(folder, music) - before).abs().mean())
     assert changes["kept"] < 0.5 * changes["forgotten"]
 
 
 def test_a_step_says_what_each_loss_is(started, changed, music, curve, train, tmp_path):
-    config = changed(started, keep=Keep(weight=0.5))
+    config = changed(started, distillation=Distillation(weight=0.5))
     train(MulanStage(config, told_and_mute(music)), tmp_path / "run")
     for record in curve(tmp_path / "run"):
-        parts = [record[f"loss_of_{name}"] for name in ("pairs", "words", "kept")]
+        parts = [record[f"loss_of_{name}"] for name in ("pairs", "words", "distillation")]
         assert record["loss"] == pytest.approx(sum(parts), abs=EXACT)
-    assert curve(tmp_path / "run")[0]["loss_of_kept"] < 1e-6  # the first step begins where the model was
+    assert curve(tmp_path / "run")[0]["loss_of_distillation"] < 1e-6  # the first step begins where the model was
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_distillation_begins_at_nothing_in_either_precision(precision, started, changed, music):
+    config = changed(started, distillation=Distillation(), batch_size=8, precision=precision)
+    loop._autocast((stage := MulanStage(config, told_and_mute(music))).module, choose_runtime("cpu", precision))
+    _prepare_batch_norm(stage.module, config)
+    stage.module.train()
+    _, batch = next(stage.batches(first_step=0, share=Share()))
+    numbers = stage.backward(Accelerator(cpu=True), stage.module, 0, batch)
+    assert float(numbers["loss_of_distillation"]) < (1e-6 if precision == "float32" else 0.05)
+
+
+def test_distillation_needs_some_words_to_train_on(started, changed, music, caplog):
+    config = changed(started, distillation=Distillation())
+    mute = [track for track in told_and_mute(music) if track.scores]
+    with pytest.raises(ManifestError, match=r"found 6 tracks, none with words of its own to train on; add some"):
+        MulanStage(config, mute)
+    MulanStage(config, told_and_mute(music))
+    assert "2 tracks, such as 9, are left out: no captions, no tags" in caplog.text  # of those to validate on
 
 
 def test_words_of_a_teacher_are_not_kept_for_truth(started, changed, music):
-    stage, numbers = step_of(changed(started, keep=Keep(weight=0.5), batch_size=8), told_and_mute(music))
+    stage, numbers = step_of(
+        changed(started, distillation=Distillation(weight=0.5), batch_size=8), told_and_mute(music)
+    )
     batch = next(stage.batches(first_step=0, share=Share()))[1]
     mute = [label for label, text in zip(batch.labels, batch.texts, strict=True) if not text]
     assert len(mute) == 4
     assert all(label.tags == label.absent == () and not label.scores for label in mute)
-    assert numbers["loss_of_kept"].isfinite()
+    assert numbers["loss_of_distillation"].isfinite()
 
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_micro_batches_keep_what_the_whole_batch_does(size, started, changed, music):
-    config = changed(started, batch_size=8, keep=Keep(weight=0.5))
+    config = changed(started, batch_size=8, distillation=Distillation(weight=0.5))
     tracks = told_and_mute(music)
     plain, numbers = step_of(config, tracks)
     cut, found = step_of(changed(config, micro_batch=size), tracks)
@@ -348,22 +372,52 @@ def test_micro_batches_keep_what_the_whole_batch_does(size, started, changed, mu
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"start_from": "mulan-mini"}, "model, start_from: give one of them"),
-        ({"model": None}, "model, start_from: give one of them"),
+        ({"start_from": "mulan-mini"}, "model, start_from: found both; give one of them"),
+        ({"model": None}, "model, start_from: found neither; give one of them"),
         ({"model": None, "start_from": "x", "audio_from": "y"}, "audio_from: start_from gives all of the model"),
-        ({"keep": Keep(), "tag_weight": 1.0}, "keep: needs start_from, and the words of tag_weight"),
-        ({"model": None, "start_from": "x", "keep": Keep()}, "keep: needs start_from, and the words of tag_weight"),
+        (
+            {"distillation": Distillation(), "tag_weight": 1.0},
+            "distillation: needs start_from, and the words of tag_weight",
+        ),
+        (
+            {"model": None, "start_from": "x", "distillation": Distillation()},
+            "distillation: needs start_from, and the words of tag_weight",
+        ),
         (
             {
                 "model": None,
                 "start_from": "x",
                 "tag_weight": 1.0,
-                "keep": Keep(audio=AudioAugmentation(spec_augment=SpecAugment())),
+                "distillation": Distillation(audio=AudioAugmentation(spec_augment=SpecAugment())),
             },
-            r"keep\.audio\.spec_augment: all clips have that of audio",
+            r"distillation\.audio\.spec_augment: all clips have that of audio",
+        ),
+        (
+            {"model": None, "start_from": "x", "tag_weight": 1.0, "centre": True, "distillation": Distillation()},
+            "centre: would shift what distillation holds in place; set centre = false",
         ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(mulan_config, changed, changes, message):
     with pytest.raises(ValueError, match=message):
         changed(mulan_config, **changes)
+
+
+def test_a_stopped_distillation_by_muon_ends_as_the_uninterrupted_one(
+    started, changed, music, train, assert_same_run, tmp_path
+):
+    class Stopped(Exception):
+        pass
+
+    def stop_at_5(record):
+        if record["step"] == 5:
+            raise Stopped
+
+    def stage() -> MulanStage:
+        return MulanStage(changed(started, optimizer="muon", distillation=Distillation()), told_and_mute(music))
+
+    train(stage(), tmp_path / "straight")
+    with pytest.raises(Stopped):
+        loop.fit(stage(), tmp_path / "broken", on_step=stop_at_5)
+    train(stage(), tmp_path / "broken")
+    assert_same_run(tmp_path / "broken", tmp_path / "straight")

@@ -172,6 +172,7 @@ def test_seeds_depend_on_every_number_and_on_their_order():
 @pytest.mark.parametrize(
     ("kind", "stage", "changes", "message"),
     [
+        (DistributedType.FSDP, "muq", {"optimizer": "muon"}, 'optimizer = "muon": needs whole matrices, which FSDP'),
         (DistributedType.FSDP, "rvq", {}, "tiny: writes its own weights, which FSDP would spread; use one GPU or DDP"),
         (DistributedType.DEEPSPEED, "rvq", {}, "tiny: writes its own weights, which DEEPSPEED would spread"),
         (DistributedType.DEEPSPEED, "muq", {"micro_batch": 2, "batch_norm": "frozen"}, "micro_batch = 2: DeepSpeed"),

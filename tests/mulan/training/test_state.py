@@ -46,6 +46,22 @@ def test_a_run_stopped_after_every_record_ends_as_the_uninterrupted_one(
     assert_same_run(tmp_path / "broken", tmp_path / "straight")
 
 
+def test_a_run_begun_before_a_setting_was_known_goes_on_with_its_default(make_stage, train, tmp_path):
+    def stop_at_5(record):
+        if record["step"] == 5:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(make_stage("muq"), tmp_path, on_step=stop_at_5)
+    progress = tmp_path / "state" / "progress.json"
+    facts = json.loads(progress.read_text())
+    assert facts["config"].pop("optimizer") == "adamw"
+    progress.write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match=r"holds a run of other settings: optimizer = 'muon' \(there 'adamw'\)"):
+        train(make_stage("muq", optimizer="muon"), tmp_path)
+    train(make_stage("muq"), tmp_path)
+
+
 def test_a_resumed_run_starts_after_its_last_checkpoint_and_an_ended_one_does_nothing(make_stage, tmp_path):
     steps = []
 
