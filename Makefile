@@ -32,6 +32,7 @@ model: .venv/installed-dev
 	cd "$(OUT)" && $(MULAN) train rvq $(TRAIN)/mel-rvq.toml $(MANIFESTS) --out quantizer
 	cd "$(OUT)" && $(MULAN) train muq $(TRAIN)/muq-mini.toml $(MANIFESTS) --out muq
 	cd "$(OUT)" && $(MULAN) train mulan $(TRAIN)/mulan-mini.toml $(MANIFESTS) --out run
+	cd "$(OUT)" && $(MULAN) train mulan $(TRAIN)/mulan-mini-2.toml $(MANIFESTS) --set name=mulan-mini --out run2
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
