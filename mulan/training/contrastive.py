@@ -112,9 +112,8 @@ class MulanStage:
         told = [track for track in tracks if track.captions or track.tags]
         train, valid = ([track for track in told if track.split == split] for split in ("train", "valid"))
         if config.distillation and not train:
-            raise ManifestError(
-                f"found {len(tracks)} tracks, none with words of its own to train on; add some that have"
-            )
+            found = f"found {len(tracks)} tracks, none of the split 'train' with words of its own"
+            raise ManifestError(f"{found}; give some captions or tags")
         mute = [track for track in tracks if not (track.captions or track.tags)]
         if config.distillation:
             train += [track for track in mute if track.split == "train"]

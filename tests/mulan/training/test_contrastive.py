@@ -339,7 +339,7 @@ def test_distillation_begins_at_nothing_in_either_precision(precision, started, 
 def test_distillation_needs_some_words_to_train_on(started, changed, music, caplog):
     config = changed(started, distillation=Distillation())
     mute = [track for track in told_and_mute(music) if track.scores]
-    with pytest.raises(ManifestError, match=r"found 6 tracks, none with words of its own to train on; add some"):
+    with pytest.raises(ManifestError, match=r"found 6 tracks, none of the split 'train' with words of its own; give"):
         MulanStage(config, mute)
     MulanStage(config, told_and_mute(music))
     assert "2 tracks, such as 9, are left out: no captions, no tags" in caplog.text  # of those to validate on
