@@ -57,7 +57,7 @@ def list_tracks(
         raise typer.BadParameter(f"{out}: a manifest is written as JSON Lines; name it NAME.jsonl")
     tracks = scan_folder(folder)
     write_manifest(out, tracks)
-    captioned = sum(bool(track.captions or track.tags) for track in tracks)
+    captioned = sum(not track.is_mute for track in tracks)
     console.note(f"{out} lists {len(tracks):,} tracks, {captioned:,} of them with captions or tags")
 
 

@@ -219,11 +219,10 @@ class CaptionedClips(Clips):
         cache: ShardCache | None = None,
     ) -> None:
         super().__init__(tracks, sample_rate=sample_rate, clip_seconds=clip_seconds, seed=seed, cache=cache)
-        self._is_mute = [not track.captions and not track.tags for track in self.tracks]
-        if any(self._is_mute) and mute is None:
-            first = self.tracks[self._is_mute.index(True)].id
+        unsaid = [track.id for track in self.tracks if track.is_mute]
+        if unsaid and mute is None:
             raise ManifestError(
-                f"{sum(self._is_mute)} tracks, such as {first!r}, have neither captions nor tags; give them some"
+                f"{len(unsaid)} tracks, such as {unsaid[0]!r}, have neither captions nor tags; give them some"
             )
         if audio.spec_augment and mel_shape is None:
             raise ValueError("spec_augment needs mel_shape")
@@ -239,23 +238,22 @@ class CaptionedClips(Clips):
         track = self.tracks[number]
         rng = seeded_generator(self._seed, epoch, track.id)
         example = self._crop(number, rng)
-        is_mute = self._is_mute[number]
-        text, claims = ("", ()) if is_mute else draw_text(track, rng, self._text)
+        text, claims = ("", ()) if track.is_mute else draw_text(track, rng, self._text)
         skipped: list[Skipped] = []
 
         def is_alone(near: Sequence[int]) -> bool:
-            return not any(self._is_mute[n] == is_mute and n != number for n in near)
+            return not any(self.tracks[n].is_mute == track.is_mute and n != number for n in near)
 
         def other() -> np.ndarray:
             # Of the same shard, which is here already, where shards are fetched.
             near = self._shards[track.path.name] if self._cache else range(len(self.tracks))
             first = int(rng.integers(len(near)))
             from_there = (near[(first + i) % len(near)] for i in range(len(near)))
-            alike = (n for n in from_there if self._is_mute[n] == is_mute)
+            alike = (n for n in from_there if self.tracks[n].is_mute == track.is_mute)
             others = (n for n in alike if n != number or is_alone(near))
             return self.first_readable(lambda n: self._crop(n, rng), others, skipped).waveform
 
-        how = self._mute if is_mute and self._mute else self._audio
+        how = self._mute if track.is_mute and self._mute else self._audio
         waveform = augment(example.waveform, rng, how, other)
         return dataclasses.replace(
             example,

@@ -68,6 +68,11 @@ class Track:
         """What `data.audio.load_audio` reads it from; `start` and `end` are not in it."""
         return self.path if self.member is None else TarMember(self.path, self.member)
 
+    @property
+    def is_mute(self) -> bool:
+        """Whether nobody has said what it is like: it has neither captions nor tags."""
+        return not (self.captions or self.tags)
+
     def has(self, tag: str) -> bool | None:
         """Whether a tag is true of the track; None where that is not known.
 

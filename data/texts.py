@@ -101,7 +101,7 @@ def draw_text(track: Track, rng: np.random.Generator, config: TextAugmentation) 
 
 
 def _draw_correct(track: Track, rng: np.random.Generator, config: TextAugmentation) -> tuple[str, tuple[str, ...]]:
-    if not track.captions and not track.tags:
+    if track.is_mute:
         raise ValueError(f"track {track.id}: has neither captions nor tags, so there is no text to draw")
     if track.captions and (not track.tags or rng.random() < config.caption_share):
         caption = track.captions[rng.integers(len(track.captions))]

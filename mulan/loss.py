@@ -99,11 +99,7 @@ def tag_loss(audio: Tensor, words: Tensor, scale: Tensor, scores: Tensor) -> Ten
     Raises:
         ValueError: `scores` are not those of the whole batch and these words.
     """
-    whole = [len(audio) * current_share().world, len(words)]
-    if list(scores.shape) != whole:
-        raise ValueError(f"scores: {list(scores.shape)}; must cover the whole batch and all words, {whole}")
-    first = current_share().rank * len(audio)
-    by_clip = _divergence(scale * (audio @ words.T), scores[first : first + len(audio)])
+    by_clip = _divergence(scale * (audio @ words.T), _own_rows(scores, audio, words, name="scores"))
     by_word = _divergence(scale * (words @ gather_rows(audio).T), scores.T)
     return 0.5 * (by_clip + by_word)
 
@@ -144,13 +140,22 @@ def distillation_loss(audio: Tensor, words: Tensor, cosines: Tensor, taught: Ten
     Raises:
         ValueError: `taught` is not of the whole batch and these words.
     """
-    world = current_share().world
-    whole = [len(audio) * world, len(words)]
-    if list(taught.shape) != whole:
-        raise ValueError(f"taught: {list(taught.shape)}; must cover the whole batch and all words, {whole}")
+    mine = _own_rows(taught, audio, words, name="taught")
+    differences = torch.where(mine, audio @ words.T - cosines, 0.0)
+    return DISTILLED_SCALE**2 * current_share().world * differences.square().sum() / taught.sum().clamp(min=1)
+
+
+def _own_rows(whole: Tensor, audio: Tensor, words: Tensor, *, name: str) -> Tensor:
+    """This process's rows, [b, w], of what is said of the clips of the whole batch and of all words.
+
+    Raises:
+        ValueError: it is of others.
+    """
+    wanted = [len(audio) * current_share().world, len(words)]
+    if list(whole.shape) != wanted:
+        raise ValueError(f"{name}: {list(whole.shape)}; must cover the whole batch and all words, {wanted}")
     first = current_share().rank * len(audio)
-    differences = torch.where(taught[first : first + len(audio)], audio @ words.T - cosines, 0.0)
-    return DISTILLED_SCALE**2 * world * differences.square().sum() / taught.sum().clamp(min=1)
+    return whole[first : first + len(audio)]
 
 
 def _divergence(logits: Tensor, scores: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ class MulanStage:
         self._architecture = model.config
         runtime = choose_runtime("auto", config.precision)
         self._start = (
-            StartingModel(model, self._tokenizer, runtime, rows=config.micro_batch) if config.distillation else None
+            StartingModel(model, self._tokens, runtime, rows=config.micro_batch) if config.distillation else None
         )
         set_trainable(model, config.trainable, seed=config.seed)
         model.audio.backbone.prepare_for_training(runtime.device, checkpoint_activations=config.checkpoint_activations)
@@ -109,12 +109,12 @@ class MulanStage:
         self.module = PairModule(model, has_bias=config.loss == "sigmoid")
         if config.distillation:
             tracks = [without_opinions(track) for track in tracks]
-        told = [track for track in tracks if track.captions or track.tags]
+        told = [track for track in tracks if not track.is_mute]
         train, valid = ([track for track in told if track.split == split] for split in ("train", "valid"))
         if config.distillation and not train:
             found = f"found {len(tracks)} tracks, none of the split 'train' with words of its own"
             raise ManifestError(f"{found}; give some captions or tags")
-        mute = [track for track in tracks if not (track.captions or track.tags)]
+        mute = [track for track in tracks if track.is_mute]
         if config.distillation:
             train += [track for track in mute if track.split == "train"]
             mute = [track for track in mute if track.split == "valid"]
@@ -130,10 +130,11 @@ class MulanStage:
     def backward(self, accelerator: Accelerator, module: nn.Module, step: int, batch: Batch) -> Mapping[str, Tensor]:
         """See `Stage`."""
         device = accelerator.device
-        labels = gather_objects(list(batch.labels))
+        rows = gather_objects([(label, bool(text)) for label, text in zip(batch.labels, batch.texts, strict=True)])
+        labels = [label for label, _ in rows]
+        paired = torch.tensor([has_text for _, has_text in rows], device=device)
         negatives = true_negatives(labels).to(device)
         words, scores = word_scores(labels) if self.config.tag_weight else ((), torch.empty(0))
-        paired = torch.tensor(gather_objects([bool(text) for text in batch.texts]), device=device)
         rng = seeded_generator(self.config.seed, step, "words")
         phrases: tuple[str, ...] = ()
         meanings = torch.empty(0)
@@ -156,10 +157,10 @@ class MulanStage:
                     parts["distillation"] = self.config.distillation.weight * change
             return torch.stack(list(parts.values())).sum()
 
-        rows = len(batch.waveforms)
-        size = self.config.micro_batch or rows
+        clips = len(batch.waveforms)
+        size = self.config.micro_batch or clips
         chunks: list[tuple[Any, ...]] = [
-            self._inputs(batch, slice(start, start + size), device) for start in range(0, rows, size)
+            self._inputs(batch, slice(start, start + size), device) for start in range(0, clips, size)
         ]
         if words:
             said = draw_words([*words, *phrases], rng, self.config.text)

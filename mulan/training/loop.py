@@ -188,9 +188,10 @@ def _autocast(module: nn.Module, runtime: Runtime) -> None:
 
 def _check_plugins(accelerator: Accelerator, stage: Stage, *, rows: int) -> None:
     kind, config = accelerator.distributed_type, stage.config
-    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and not stage.shardable:
+    is_sharded = kind in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+    if is_sharded and not stage.shardable:
         raise ConfigError(f"{config.name}: writes its own weights, which {kind.value} would spread; use one GPU or DDP")
-    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and config.optimizer == "muon":
+    if is_sharded and config.optimizer == "muon":
         raise ConfigError(f'optimizer = "muon": needs whole matrices, which {kind.value} spreads; use DDP or "adamw"')
     if kind == DistributedType.DEEPSPEED and (config.micro_batch or rows) < rows:
         raise ConfigError(f"micro_batch = {config.micro_batch}: DeepSpeed steps at every backward; use DDP or FSDP")

@@ -1,7 +1,7 @@
 """The model that a contrastive run starts from, frozen: what it hears in clips of which nobody has said anything."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -9,19 +9,21 @@ from torch import Tensor
 from data.loader import Batch
 from mulan.model import MuLan
 from mulan.runtime import Runtime
-from mulan.tokenizer import TextTokenizer
+
+Tokens = Callable[[Sequence[str], torch.device], tuple[Tensor, Tensor]]
 
 
 class StartingModel:
     """A frozen copy of a model, on the CPU until it is asked.
 
     Args:
+        tokens: gives the ids and the mask of texts, on a device.
         rows: so many clips are heard at once; None hears all of a batch.
     """
 
-    def __init__(self, model: MuLan, tokenizer: TextTokenizer, runtime: Runtime, *, rows: int | None) -> None:
+    def __init__(self, model: MuLan, tokens: Tokens, runtime: Runtime, *, rows: int | None) -> None:
         self._model = copy.deepcopy(model).requires_grad_(False).eval()
-        self._tokenizer, self._runtime, self._rows = tokenizer, runtime, rows
+        self._tokens, self._runtime, self._rows = tokens, runtime, rows
         self._words: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -44,7 +46,6 @@ class StartingModel:
     def _latent(self, word: str, device: torch.device) -> Tensor:
         """One word at a time, so that its latent does not depend on when a run was stopped and went on."""
         if word not in self._words:
-            ids, mask = self._tokenizer.pad(self._tokenizer.encode([word]))
             with self._runtime.autocast():
-                self._words[word] = self._model.text_latents(ids.to(device), mask.to(device))[0]
+                self._words[word] = self._model.text_latents(*self._tokens([word], device))[0]
         return self._words[word]

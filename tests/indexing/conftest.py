@@ -10,6 +10,7 @@ import sqlite3
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -176,14 +177,27 @@ def turned() -> Callable[[dict[str, list[list[float]]]], dict[str, list[list[flo
     return lambda vectors: {path: [[0.0 - y, x] for x, y in windows] for path, windows in vectors.items()}
 
 
-@pytest.fixture
-def forked() -> Callable[[Callable[[], object]], int]:
-    """forked(work): do some work in another process; gives its exit code, minus the signal that killed it."""
+@dataclass(frozen=True)
+class Child:
+    """Another process."""
 
-    def run(work: Callable[[], object]) -> int:
-        child = os.fork()
-        if child:
-            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    number: int
+
+    def kill(self) -> None:
+        os.kill(self.number, signal.SIGKILL)
+
+    def status(self) -> int:
+        """Its exit code once it has ended, minus the signal that killed it."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.number, 0)[1])
+
+
+@pytest.fixture
+def forked() -> Callable[[Callable[[], object]], Child]:
+    """forked(work): do some work in another process, a fork of this one."""
+
+    def run(work: Callable[[], object]) -> Child:
+        if child := os.fork():
+            return Child(child)
         try:
             work()
         except BaseException:

@@ -288,18 +288,16 @@ def test_a_damaged_shard_is_not_copied_as_if_it_were_whole(synced, library, toy_
         compact(synced)
 
 
-def test_a_compaction_killed_before_any_write_of_its_own_loses_nothing(synced, library, toy_encoder, monkeypatch):
+def test_a_compaction_killed_before_any_write_of_its_own_loses_nothing(
+    synced, library, toy_encoder, monkeypatch, forked
+):
     for name in ("t1.wav", "t2.wav", "t5.wav"):
         (library / name).unlink()
     sync_library(toy_encoder, library, synced)
     before = vectors_by_title(synced)
     really_replace = os.replace
 
-    def killed_at(call):
-        """Compact in a process that is killed at one of its writes; True if it was."""
-        child = os.fork()
-        if child:
-            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    def compact_killed_at(call):
         calls = count()
 
         def step(perform=lambda: None):
@@ -307,18 +305,16 @@ def test_a_compaction_killed_before_any_write_of_its_own_loses_nothing(synced, l
                 os.kill(os.getpid(), signal.SIGKILL)
             perform()
 
-        try:
-            monkeypatch.setattr(os, "fsync", lambda descriptor: step())
-            monkeypatch.setattr(os, "replace", lambda *paths: step(lambda: really_replace(*paths)))
-            monkeypatch.setattr(care, "remove_leftovers", lambda *arguments: step())
-            compact(synced)
-        finally:
-            os._exit(0)
+        monkeypatch.setattr(os, "fsync", lambda descriptor: step())
+        monkeypatch.setattr(os, "replace", lambda *paths: step(lambda: really_replace(*paths)))
+        monkeypatch.setattr(care, "remove_leftovers", lambda *arguments: step())
+        compact(synced)
 
     for call in range(99):
-        was_killed = killed_at(call)
+        status = forked(lambda at=call: compact_killed_at(at)).status()
+        assert status in (0, -signal.SIGKILL)
         assert vectors_by_title(synced) == before
-        if not was_killed:
+        if status == 0:
             break
     assert call > 6
     compact(synced)

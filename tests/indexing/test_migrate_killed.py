@@ -23,8 +23,28 @@ pytestmark = [
 ]
 
 
+@pytest.fixture
+def killed_everywhere(synced, tmp_path, forked):
+    """killed_everywhere(work): `work(call, index)` on a copy of the index, which kills itself at that call, for each.
+
+    Gives the call, the index and whether it is of the new model, at last for a call that is not reached.
+    """
+
+    def run(work):
+        for call in count():
+            index = shutil.copytree(synced, tmp_path / f"killed-{call}")
+            status = forked(lambda at=call, place=index: work(at, place)).status()
+            assert status in (0, -signal.SIGKILL)
+            yield call, index, index_info(index).model.name == "new"
+            shutil.rmtree(index)
+            if status == 0:
+                return
+
+    return run
+
+
 def test_a_migration_killed_before_any_write_of_its_own_equals_an_uninterrupted_one(
-    synced, library, tmp_path, new, everything_in, vectors_of, forked, dies_at
+    synced, library, tmp_path, new, everything_in, vectors_of, killed_everywhere, dies_at
 ):
     before = vectors_of(synced)
     migrate_index(new, shutil.copytree(synced, tmp_path / "uninterrupted"))
@@ -35,15 +55,9 @@ def test_a_migration_killed_before_any_write_of_its_own_equals_an_uninterrupted_
         migrate_index(new, index)
 
     switched = set()
-    for call in count():
-        index = shutil.copytree(synced, tmp_path / f"killed-{call}")
-        status = forked(lambda at=call, place=index: migrate_killed_at(at, place))
-        assert status in (0, -signal.SIGKILL)
-        is_switched = index_info(index).model.name == "new"
+    for call, index, is_switched in killed_everywhere(migrate_killed_at):
         switched.add(is_switched)
         assert vectors_of(index) == (after if is_switched else before), f"killed at call {call}"
-        if status == 0:
-            break
         with Catalogue.open(index) as catalogue:
             begun = begun_migration(catalogue)
         new.embedded.clear()
@@ -54,7 +68,6 @@ def test_a_migration_killed_before_any_write_of_its_own_equals_an_uninterrupted_
         assert len(new.embedded) == (0 if is_switched else 7 - (begun.embedded if begun else 0))
         assert everything_in(index) == expected, f"killed at call {call}"
         assert not (index / "migrating").exists()
-        shutil.rmtree(index)
     assert switched == {False, True}
     assert call > 40
 
@@ -71,7 +84,7 @@ def test_a_migration_killed_within_its_switch_is_taken_back_and_done_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(CatalogueWriter, "change_model", killed)
-        assert forked(lambda: migrate_index(new, synced)) == -signal.SIGKILL
+        assert forked(lambda: migrate_index(new, synced)).status() == -signal.SIGKILL
     assert everything_in(synced)["catalogue"] == before["catalogue"]
     new.embedded.clear()
     assert migrate_index(new, synced).tracks == 9
@@ -90,7 +103,17 @@ def test_what_a_migration_killed_after_its_switch_left_is_removed_by_compaction(
 
 
 def test_a_migration_that_a_sync_overtook_and_that_is_then_killed_loses_nothing(
-    synced, library, tmp_path, toy_encoder, new, write_track, vectors_of, stable_rows, turned, forked, dies_at
+    synced,
+    library,
+    tmp_path,
+    toy_encoder,
+    new,
+    write_track,
+    vectors_of,
+    stable_rows,
+    turned,
+    killed_everywhere,
+    dies_at,
 ):
     before = vectors_of(synced)
     (library / "t0.wav").unlink()
@@ -109,11 +132,7 @@ def test_a_migration_that_a_sync_overtook_and_that_is_then_killed_loses_nothing(
         migrate_index(new, index, on_progress=sync_once)
 
     switched = set()
-    for call in count():
-        index = shutil.copytree(synced, tmp_path / f"killed-{call}")
-        status = forked(lambda at=call, place=index: migrate_killed_at(at, place))
-        assert status in (0, -signal.SIGKILL)
-        is_switched = index_info(index).model.name == "new"
+    for call, index, is_switched in killed_everywhere(migrate_killed_at):
         switched.add(is_switched)
         assert stable_rows(index) == rows
         assert vectors_of(index).keys() == after.keys() != before.keys()
@@ -125,8 +144,5 @@ def test_a_migration_that_a_sync_overtook_and_that_is_then_killed_loses_nothing(
         repair(index)
         assert verify(index) == []
         assert not (index / "migrating").exists()
-        if status == 0:
-            break
-        shutil.rmtree(index)
     assert switched == {False, True}
     assert call > 10

@@ -12,7 +12,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import traceback
 from itertools import count
 
 import pytest
@@ -40,26 +39,8 @@ def everything(toy_encoder, library, tmp_path, everything_in, write_track):
     return everything_in(tmp_path / "uninterrupted")
 
 
-def forked(work):
-    """Do some work in another process; gives its id."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        work()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
-def status_of(child):
-    """The exit code of a process once it has ended; minus the signal that killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def test_a_sync_killed_twenty_times_at_random_moments_equals_an_uninterrupted_one(
-    toy_encoder, library, tmp_path, everything_in, write_track
+    toy_encoder, library, tmp_path, everything_in, write_track, forked
 ):
     start = tmp_path / "start"
     sync_library(toy_encoder, library, start)
@@ -82,8 +63,8 @@ def test_a_sync_killed_twenty_times_at_random_moments_equals_an_uninterrupted_on
         while status != 0 and kills < KILLS:
             child = forked(lambda place=index: sync_slowly(place))
             time.sleep(generator.uniform(0.01, 0.3))
-            os.kill(child, signal.SIGKILL)
-            status = status_of(child)
+            child.kill()
+            status = child.status()
             assert status in (0, -signal.SIGKILL)
             kills += status != 0
             with Catalogue.open(index) as catalogue:
@@ -96,7 +77,7 @@ def test_a_sync_killed_twenty_times_at_random_moments_equals_an_uninterrupted_on
 
 
 def test_a_sync_killed_before_any_write_of_its_own_equals_an_uninterrupted_one(
-    toy_encoder, library, tmp_path, everything, everything_in, monkeypatch, dies_at
+    toy_encoder, library, tmp_path, everything, everything_in, monkeypatch, forked, dies_at
 ):
     def sync_killed_at(call, index):
         monkeypatch.setattr(os, "fsync", lambda descriptor: None)
@@ -105,7 +86,7 @@ def test_a_sync_killed_before_any_write_of_its_own_equals_an_uninterrupted_one(
 
     for call in count():
         index = tmp_path / f"killed-{call}"
-        status = status_of(forked(lambda at=call, place=index: sync_killed_at(at, place)))
+        status = forked(lambda at=call, place=index: sync_killed_at(at, place)).status()
         if status == 0:
             break
         assert status == -signal.SIGKILL

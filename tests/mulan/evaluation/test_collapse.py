@@ -35,7 +35,7 @@ def test_the_shipped_model_is_far_from_collapse():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = warn_if_collapsed(load_encoder("mulan-mini", device="cpu", precision="float32"))
-    assert found.mean_cosine < 0.5  # 0.33; collapse is from 0.95
+    assert found.mean_cosine < 0.35  # 0.33; collapse is from 0.95
 
 
 def test_the_texts_are_all_different():

@@ -137,6 +137,24 @@ def train() -> Callable[[Stage, Path], Path]:
 
 
 @pytest.fixture(scope="session")
+def stop_at() -> Callable[[Stage, Path, int], None]:
+    """`stop_at(stage, out, step)`: fit it until the record of that step, as if the run had been ended then."""
+
+    class Stopped(Exception):
+        pass
+
+    def run(stage: Stage, out: Path, step: int) -> None:
+        def stop(record: Mapping[str, Any]) -> None:
+            if record["step"] == step:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            fit(stage, out, on_step=stop)
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def curve() -> Callable[[Path], list[dict[str, Any]]]:
     """`curve(out)`: the log of a run but for what depends on the machine's speed."""
 

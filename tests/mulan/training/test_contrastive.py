@@ -404,20 +404,12 @@ def test_settings_that_contradict_each_other_are_refused(mulan_config, changed, 
 
 
 def test_a_stopped_distillation_by_muon_ends_as_the_uninterrupted_one(
-    started, changed, music, train, assert_same_run, tmp_path
+    started, changed, music, train, stop_at, assert_same_run, tmp_path
 ):
-    class Stopped(Exception):
-        pass
-
-    def stop_at_5(record):
-        if record["step"] == 5:
-            raise Stopped
-
     def stage() -> MulanStage:
         return MulanStage(changed(started, optimizer="muon", distillation=Distillation()), told_and_mute(music))
 
     train(stage(), tmp_path / "straight")
-    with pytest.raises(Stopped):
-        loop.fit(stage(), tmp_path / "broken", on_step=stop_at_5)
+    stop_at(stage(), tmp_path / "broken", 5)
     train(stage(), tmp_path / "broken")
     assert_same_run(tmp_path / "broken", tmp_path / "straight")

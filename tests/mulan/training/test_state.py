@@ -46,13 +46,8 @@ def test_a_run_stopped_after_every_record_ends_as_the_uninterrupted_one(
     assert_same_run(tmp_path / "broken", tmp_path / "straight")
 
 
-def test_a_run_begun_before_a_setting_was_known_goes_on_with_its_default(make_stage, train, tmp_path):
-    def stop_at_5(record):
-        if record["step"] == 5:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        fit(make_stage("muq"), tmp_path, on_step=stop_at_5)
+def test_a_run_begun_before_a_setting_was_known_goes_on_with_its_default(make_stage, stop_at, train, tmp_path):
+    stop_at(make_stage("muq"), tmp_path, 5)
     progress = tmp_path / "state" / "progress.json"
     facts = json.loads(progress.read_text())
     assert facts["config"].pop("optimizer") == "adamw"
@@ -62,15 +57,10 @@ def test_a_run_begun_before_a_setting_was_known_goes_on_with_its_default(make_st
     train(make_stage("muq"), tmp_path)
 
 
-def test_a_resumed_run_starts_after_its_last_checkpoint_and_an_ended_one_does_nothing(make_stage, tmp_path):
+def test_a_resumed_run_starts_after_its_last_checkpoint_and_an_ended_one_does_nothing(make_stage, stop_at, tmp_path):
     steps = []
 
-    def stop_at_5(record):
-        if record["step"] == 5:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        fit(make_stage("muq"), tmp_path, on_step=stop_at_5)
+    stop_at(make_stage("muq"), tmp_path, 5)
     fit(make_stage("muq"), tmp_path, on_step=lambda record: steps.append(record["step"]))
     assert steps == [4, 5, 6, 7]  # a checkpoint every three steps
     before = [(path, path.stat().st_mtime_ns, path.stat().st_ino) for path in sorted(tmp_path.rglob("*"))]
@@ -104,14 +94,9 @@ def test_another_configuration_in_the_same_folder_is_refused_by_its_keys(
         train(make_stage(kind, **changes), tmp_path / "run")
 
 
-def test_keys_that_decide_nothing_may_change_on_resuming(make_stage, train, curve, tmp_path):
-    def stop_at_5(record):
-        if record["step"] == 5:
-            raise Stopped
-
+def test_keys_that_decide_nothing_may_change_on_resuming(make_stage, train, stop_at, curve, tmp_path):
     train(make_stage("mulan"), tmp_path / "straight")
-    with pytest.raises(Stopped):
-        fit(make_stage("mulan"), tmp_path / "broken", on_step=stop_at_5)
+    stop_at(make_stage("mulan"), tmp_path / "broken", 5)
     train(make_stage("mulan", log_every=2, save_every=5, loader_workers=1), tmp_path / "broken")
     straight = curve(tmp_path / "straight")
     assert curve(tmp_path / "broken") == [record for record in straight if record["step"] in (1, 2, 3, 4, 6, 7)]
