@@ -24,6 +24,7 @@ from scipy.ndimage import uniform_filter1d
 from data.captions import write_captions
 from data.compose import Composition, compose
 from data.composer.accompaniment import check_mma
+from data.composer.arrangements import check_songs, song_package
 from data.composer.repertoire import scores_folder
 from data.composer.schedule import wish_for
 from data.composer.sketch import Wish
@@ -48,7 +49,8 @@ _LONGEST_CPU_SECONDS = 60
 _LARGEST_FILE_BYTES = 64_000_000
 _PIECES_PER_SAVE = 50
 # Of a corpus's pieces; the showcase asks for its own length.
-_SHORTEST_SECONDS, _LONGEST_SECONDS = 31.0, 46.0
+_SECONDS = (31.0, 46.0)
+_ARRANGEMENT_SECONDS = (10.0, 16.0)  # the longer, the more of a band's players rest somewhere
 _COMPRESSED_SHARE = 0.4
 _ENVELOPE_SECONDS = 0.04
 _QUIETEST_PART = 0.72
@@ -56,12 +58,18 @@ _QUIETEST_PART = 0.72
 
 @dataclass(frozen=True, kw_only=True)
 class Soundfont:
-    """A General MIDI soundfont as Debian installs it; `gain` brings its usual level to that of the others."""
+    """A General MIDI soundfont as Debian installs it.
+
+    Attributes:
+        gain: brings its usual level to that of the others.
+        lacks: programs that it has no sound for.
+    """
 
     name: str
     path: Path
     package: str
     gain: float
+    lacks: frozenset[int] = frozenset()
 
 
 TRAINING_SOUNDFONTS = (
@@ -72,6 +80,20 @@ TRAINING_SOUNDFONTS = (
         gain=0.7,
     ),
     Soundfont(name="TimGM6mb", path=Path("/usr/share/sounds/sf2/TimGM6mb.sf2"), package="timgm6mb-soundfont", gain=0.7),
+    Soundfont(
+        name="GeneralUser",
+        path=Path("/usr/share/minuet/soundfonts/GeneralUser-v1.47.sf2"),
+        package="minuet-data",
+        gain=0.6,
+    ),
+    Soundfont(
+        name="A320U",
+        path=Path("/usr/share/sounds/sf2/A320U.sf2"),
+        package="denemo-data",
+        gain=0.84,
+        lacks=frozenset({76}),
+    ),
+    Soundfont(name="GMbank", path=Path("/usr/share/sounds/sf2/sf_GMbank.sf2"), package="csound-soundfont", gain=0.77),
 )
 HELDOUT_SOUNDFONT = Soundfont(
     name="MuseScore_General",
@@ -109,10 +131,13 @@ def render_corpus(
     pieces: int,
     seed: int,
     heldout: bool,
+    arrangements: bool = False,
     workers: int = 1,
     on_piece: Callable[[], None] = lambda: None,
 ) -> list[Track]:
     """Compose and render the first `pieces` pieces of a seed into `out`, beside `manifest.jsonl`; finished ones stay.
+
+    Pieces are composed, or `arrangements`: short excerpts of what others wrote for bands, for training alone.
 
     The same seed gives the same corpus, whatever the number of workers and of interruptions. Either the held-out
     compositions in the held-out soundfont, or the others in the training soundfonts: never one of each. Training may
@@ -125,14 +150,19 @@ def render_corpus(
         on_piece: called after each piece.
 
     Raises:
-        MulanError: fluidsynth, a soundfont, mma or the tabla's samples or, for training, music21's scores are not
-            installed.
+        MulanError: arrangements are to be held out; or fluidsynth, a soundfont, mma or the tabla's samples or, for
+            training, music21's scores or, for arrangements, the songs are not installed.
     """
+    if heldout and arrangements:
+        raise MulanError("arrangements are for training alone; leave out one of --heldout and --arrangements")
     _check_installed((HELDOUT_SOUNDFONT,) if heldout else TRAINING_SOUNDFONTS)
-    check_mma()
-    check_tabla()
-    if not heldout:
-        scores_folder()
+    if arrangements:
+        check_songs()
+    else:
+        check_mma()
+        check_tabla()
+        if not heldout:
+            scores_folder()
     (out / "audio").mkdir(parents=True, exist_ok=True)
     manifest = out / MANIFEST_NAME
     finished = {track.id: track for track in read_manifest(manifest)} if manifest.exists() else {}
@@ -146,7 +176,8 @@ def render_corpus(
 
     tracks: list[Track] = []
     with ThreadPoolExecutor(workers) as pool:
-        wanted = itertools.islice(_wanted(seed, heldout=heldout), pieces)
+        wishes = _wanted_arrangements(seed) if arrangements else _wanted(seed, heldout=heldout)
+        wanted = itertools.islice(wishes, pieces)
         for number, track in enumerate(pool.map(track_of, wanted), start=1):
             tracks += [] if track is None else [track]
             on_piece()
@@ -182,6 +213,11 @@ def _wanted(seed: int, *, heldout: bool) -> Iterator[tuple[str, Wish]]:
             yield composition_id, wish
 
 
+def _wanted_arrangements(seed: int) -> Iterator[tuple[str, Wish]]:
+    for number in itertools.count():
+        yield f"arrangement-{seed}-{number:06d}", Wish(kind="arrangement")
+
+
 def _check_installed(soundfonts: tuple[Soundfont, ...]) -> None:
     if shutil.which("fluidsynth") is None:
         raise MulanError("the program fluidsynth is not installed; on Debian: apt install fluidsynth")
@@ -193,10 +229,11 @@ def _check_installed(soundfonts: tuple[Soundfont, ...]) -> None:
 def _render_track(composition_id: str, wish: Wish, *, out: Path, seed: int, heldout: bool) -> Track | None:
     """Render one piece; None, with a warning, where its recording cannot be trusted."""
     rng = np.random.default_rng([seed, *hashlib.sha256(composition_id.encode()).digest()])
-    seconds = float(rng.uniform(_SHORTEST_SECONDS, _LONGEST_SECONDS))
-    studio = _draw_studio((HELDOUT_SOUNDFONT,) if heldout else TRAINING_SOUNDFONTS, rng)
+    is_arrangement = wish.kind == "arrangement"
+    seconds = float(rng.uniform(*(_ARRANGEMENT_SECONDS if is_arrangement else _SECONDS)))
     try:
         composition = compose(composition_id, seed=seed, seconds=seconds, wish=wish)
+        studio = _draw_studio(_soundfonts_for(composition, heldout=heldout), rng)
         waveform = _record(_mixed(composition, rng), studio)
     except MulanError as error:
         logger.warning("dropping %s: %s", composition_id, error)
@@ -213,8 +250,14 @@ def _render_track(composition_id: str, wish: Wish, *, out: Path, seed: int, held
         tags=facts.tags,
         absent=facts.absent,
         split="heldout" if heldout else "train",
-        facts=_recorded(facts, studio),
+        facts={**_recorded(facts, studio), **({"songs_of": song_package(facts.origin)} if is_arrangement else {})},
     )
+
+
+def _soundfonts_for(composition: Composition, *, heldout: bool) -> tuple[Soundfont, ...]:
+    if heldout:
+        return (HELDOUT_SOUNDFONT,)
+    return tuple(font for font in TRAINING_SOUNDFONTS if not font.lacks.intersection(composition.facts.programs))
 
 
 def _recorded(facts: Facts, studio: _Studio) -> dict[str, object]:

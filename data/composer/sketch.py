@@ -9,6 +9,11 @@ import numpy as np
 from data.composer.style import unsure_of
 from data.midi import Note, Part
 
+# Mean velocity below which a part is turned up.
+_SOFTEST_PART = 74
+# General MIDI percussion that belongs to a kit; the rest is shaken, tapped or scraped by hand.
+_KIT_DRUMS = frozenset({*range(35, 54), 55, 57, 59})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
@@ -16,12 +21,13 @@ class Wish:
 
     Attributes:
         kind: "style" and "groove" are pieces of a style, of our own or over an accompaniment of the program `mma`;
-            "repertoire" is a score of others; "drums" are heard alone; the rest is written for its instruments.
+            "repertoire" is a score of others, "arrangement" a song of others for a band; "drums" are heard alone;
+            the rest is written for its instruments.
         style: the name of the style, groove or repertoire.
         words: of `INSTRUMENT_TAGS`; instruments that must be heard.
     """
 
-    kind: Literal["style", "groove", "repertoire", "drums", "solo", "ensemble", "band"]
+    kind: Literal["style", "groove", "repertoire", "arrangement", "drums", "solo", "ensemble", "band"]
     style: str = ""
     words: tuple[str, ...] = ()
 
@@ -63,6 +69,19 @@ def longest_rest(notes: Iterable[Note], last_beat: float) -> float:
         longest = max(longest, note.start - heard_until)
         heard_until = max(heard_until, note.start + note.beats)
     return max(longest, last_beat - heard_until)
+
+
+def kind_of_drums(parts: Iterable[Part]) -> Literal["kit", "hand", "none"]:
+    """Whether the drums among the parts are a kit, or shaken, tapped and scraped by hand, or there are none."""
+    drums = {note.pitch for part in parts if part.is_drums for note in part.notes}
+    return "none" if not drums else "kit" if drums & _KIT_DRUMS else "hand"
+
+
+def turned_up(part: Part) -> Part:
+    """A part loud enough that it is heard, since it will be named."""
+    lift = max(1.0, _SOFTEST_PART / float(np.mean([note.velocity for note in part.notes])))
+    notes = (replace(note, velocity=min(127, round(note.velocity * lift))) for note in part.notes)
+    return replace(part, notes=tuple(notes))
 
 
 def perform(part: Part, rng: np.random.Generator, *, spread: float, swing: float, force: int, last_beat: float) -> Part:

@@ -1,5 +1,6 @@
 """Rendering with fluidsynth. Alone: pytest tests/data/test_render.py (-m needs_fluidsynth for what plays sound)"""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from data.errors import MulanError
 from data.facts import TAGS
 from data.manifest import read_manifest
 from data.render import (
+    HELDOUT_SOUNDFONT,
     SAMPLE_RATE,
     TRAINING_SOUNDFONTS,
+    Soundfont,
     heldout_id,
     render_corpus,
     render_waveform,
@@ -57,6 +60,41 @@ def test_repertoire_is_for_training_only_and_the_other_pieces_keep_their_wishes(
     wanted = [(name, wish) for name, wish in planned if not heldout or wish.kind != "repertoire"]
     assert asked == wanted[:200]
     assert any(wish.kind == "repertoire" for _, wish in planned[:200])
+
+
+def test_arrangements_are_asked_for_by_their_own_ids_and_never_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render, "check_songs", lambda: None)
+    monkeypatch.setattr(render, "_check_installed", lambda soundfonts: None)
+    asked = []
+    monkeypatch.setattr(render, "_render_track", lambda name, wish, **options: asked.append((name, wish.kind)))
+    render_corpus(tmp_path, pieces=2, seed=3, heldout=False, arrangements=True)
+    assert asked == [("arrangement-3-000000", "arrangement"), ("arrangement-3-000001", "arrangement")]
+    with pytest.raises(MulanError, match="leave out one of --heldout and --arrangements"):
+        render_corpus(tmp_path, pieces=2, seed=3, heldout=True, arrangements=True)
+
+
+def test_a_soundfont_plays_no_piece_for_an_instrument_that_it_lacks() -> None:
+    lacking = [font for font in TRAINING_SOUNDFONTS if font.lacks]
+    assert lacking
+    piece = compose("a", seed=1, seconds=6)
+    facts = dataclasses.replace(piece.facts, programs=(0, *lacking[0].lacks))
+    chosen = render._soundfonts_for(dataclasses.replace(piece, facts=facts), heldout=False)
+    assert set(chosen) == {font for font in TRAINING_SOUNDFONTS if font not in lacking}
+
+
+@pytest.mark.needs_fluidsynth
+@pytest.mark.parametrize("soundfont", [*TRAINING_SOUNDFONTS, HELDOUT_SOUNDFONT], ids=lambda font: font.name)
+def test_every_soundfont_has_a_sound_for_every_program_but_those_it_is_said_to_lack(soundfont: Soundfont) -> None:
+    content = soundfont.path.read_bytes()
+    start = content.rindex(b"phdr")
+    length = int.from_bytes(content[start + 4 : start + 8], "little")
+    ends = start + 8 + length - 38  # the last header is none of a sound
+    headers = [content[at : at + 38] for at in range(start + 8, ends, 38)]
+    presets = {(int.from_bytes(h[22:24], "little"), int.from_bytes(h[20:22], "little")) for h in headers}
+    assert {program for program in range(128) if (0, program) not in presets} == soundfont.lacks
+    assert (128, 0) in presets  # drums
 
 
 @pytest.mark.needs_fluidsynth
