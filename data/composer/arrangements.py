@@ -1,8 +1,11 @@
 """Music that others wrote for bands, from the MIDI files of free games: their notes, on their instruments or on ours.
 
-The files are those that Debian's packages install. What is rendered from them is trained on and not handed on.
+The files are those that Debian's packages install, each under a free licence; what is rendered from them is trained on
+and not handed on.
 """
 
+import logging
+import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,36 +15,49 @@ from pathlib import Path
 import numpy as np
 
 from data.composer.casting import draw_program
-from data.composer.sketch import Sketch, kind_of_drums, longest_rest, turned_up
+from data.composer.sketch import Sketch, excerpt, kind_of_drums, longest_rest, part_for, turned_up
 from data.errors import MulanError
 from data.instruments import BASSES, INSTRUMENTS, NOISES
 from data.midi import Note, Part, parse_midi, usual_bpm
 
+logger = logging.getLogger(__name__)
+
 _ATTEMPTS = 200
 _FASTEST_BPM = 190  # what counts more beats a minute is counted in halves
-_BEATS_PER_BAR = 4
-_MOST_PARTS = 14
+# Excerpts begin with every fourth beat of a song, as most songs' bars do.
+_BEATS = 4
+_MOST_MELODIC_PARTS = 14
 # What a caption names is heard in nearly every excerpt of five seconds.
 _LONGEST_REST_SECONDS = 3.5
+_FADED_SECONDS = 2.0  # a note struck or plucked that long ago is heard no more
 _RECAST_SHARE, _EXCHANGED_SHARE = 0.8, 0.6  # of the pieces, and of the instruments in these
+# How sharply notes must begin on quarters or thirds of beats, from 0 to 1: what somebody played without a metronome
+# lies at 0.14 and below, and its tempo is not known.
+_ON_THE_GRID = 0.4
 _WAD_HEADER, _WAD_ENTRY, _MIDI = b"IWAD", 16, b"MThd"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Source:
+class Source:
     """Where a Debian package puts its MIDI files, or the archives (WAD) that hold them."""
 
     package: str
+    licence: str
     folder: Path
     pattern: str
 
 
 _GAMES = Path("/usr/share/games")
 SOURCES = (
-    _Source(package="freedink-data", folder=_GAMES / "dink/dink/Sound", pattern="*.mid"),
-    _Source(package="freedoom", folder=_GAMES / "doom", pattern="freedoom?.wad"),
-    _Source(package="openttd-openmsx", folder=_GAMES / "openttd/baseset/openmsx", pattern="*.mid"),
-    _Source(package="simutrans-data", folder=_GAMES / "simutrans/music", pattern="*.mid"),
+    Source(
+        package="freedink-data",
+        licence="zlib-like and GPL-3+ and public domain",
+        folder=_GAMES / "dink/dink/Sound",
+        pattern="*.mid",
+    ),
+    Source(package="freedoom", licence="BSD-3-Clause", folder=_GAMES / "doom", pattern="freedoom?.wad"),
+    Source(package="openttd-openmsx", licence="GPL-2", folder=_GAMES / "openttd/baseset/openmsx", pattern="*.mid"),
+    Source(package="simutrans-data", licence="Artistic-1.0", folder=_GAMES / "simutrans/music", pattern="*.mid"),
 )
 
 
@@ -59,68 +75,85 @@ class _Song:
 
 
 def check_songs() -> None:
-    """Raise MulanError where a package is not installed."""
-    for source in SOURCES:
-        if not any(source.folder.glob(source.pattern)):
-            raise MulanError(f"{source.folder}: has no {source.pattern}; on Debian: apt install {source.package}")
+    """Raise MulanError where a package is not installed; warn of songs that cannot be used."""
+    _songs()
+
+
+def song_facts(origin: str) -> dict[str, str]:
+    """Package, version and licence of an arrangement's song, by the `origin` of its sketch."""
+    source = next(source for source in SOURCES if source.package == origin.partition("/")[0])
+    return {"package": source.package, "version": _installed_version(source.package), "licence": source.licence}
 
 
 def arrange_song(rng: np.random.Generator, *, seconds: float) -> Sketch:
     """About `seconds` of a song, in another key and at another tempo, its instruments kept or exchanged.
 
-    Nothing is known of its style. Parts that rest for long are left out, since an excerpt may not have them.
+    Nothing is known of its style, key and metre. Parts that rest for long are left out, since an excerpt may not have
+    them.
 
     Raises:
-        MulanError: a package is not installed.
+        MulanError: a package is not installed, or no song has so long an excerpt.
     """
     songs = _songs()
     for _ in range(_ATTEMPTS):
         song = songs[rng.integers(len(songs))]
         bpm = round(song.bpm * float(rng.uniform(0.85, 1.15)), 1)
         beats = seconds * bpm / 60
-        bars = int((song.beats - beats) / _BEATS_PER_BAR)
-        if bars < 0:
+        latest = int((song.beats - beats) / _BEATS)
+        if latest < 0:
             continue
-        first = float(_BEATS_PER_BAR * rng.integers(bars + 1))
-        excerpts = (replace(part, notes=_excerpt(part.notes, first, beats)) for part in song.parts)
-        longest = _LONGEST_REST_SECONDS * bpm / 60
-        steady = [part for part in excerpts if part.notes and longest_rest(part.notes, beats) <= longest]
-        if sum(not part.is_drums for part in steady) < 2:
+        first = float(_BEATS * rng.integers(latest + 1))
+        heard = [replace(part, notes=tuple(excerpt(part.notes, first=first, beats=beats))) for part in song.parts]
+        cast = _recast(heard, rng) if rng.random() < _RECAST_SHARE else heard
+        steady = [part for part in cast if part.notes and _longest_silence(part, bpm, beats) <= _LONGEST_REST_SECONDS]
+        melodic = [part for part in steady if not part.is_drums]
+        if len({part.name for part in melodic}) < 2:
             continue
-        parts = _recast(steady, rng) if rng.random() < _RECAST_SHARE else steady
         shift = int(rng.integers(-3, 4))
-        played = sorted((_play(part, shift) for part in parts), key=_leading_first)[:_MOST_PARTS]
+        played = [replace(part_for(part.program, part.notes, shift=shift), volume=part.volume) for part in melodic]
+        played.sort(key=lambda part: (part.program in BASSES, -len(part.notes)))
+        drums = [part for part in steady if part.is_drums]
+        parts = tuple(turned_up(part) for part in (*played[:_MOST_MELODIC_PARTS], *drums))
         return Sketch(
             style=None,
             tags=(),
             unsure=(),
-            parts=tuple(played),
-            drums=kind_of_drums(played),
+            parts=parts,
+            drums=kind_of_drums(parts),
             bpm=bpm,
-            beats_per_bar=_BEATS_PER_BAR,
+            beats_per_bar=0,
             tonic=0,
             mode="",
             music_beats=beats,
             origin=song.name,
         )
-    raise MulanError(f"found no excerpt of {seconds:.0f} s in {_ATTEMPTS} songs; give a shorter length")
-
-
-def song_package(origin: str) -> str:
-    """The Debian package of an arrangement's song, by the `origin` of its sketch."""
-    return origin.partition("/")[0]
+    raise MulanError(f"found no excerpt of {seconds:.0f} s in {_ATTEMPTS} attempts; give a shorter length")
 
 
 @cache
 def _songs() -> tuple[_Song, ...]:
-    check_songs()
     songs = []
     for source in SOURCES:
-        for path in sorted(source.folder.glob(source.pattern)):
+        paths = sorted(source.folder.glob(source.pattern))
+        if not paths:
+            raise MulanError(f"{source.folder}: has no {source.pattern}; on Debian: apt install {source.package}")
+        for path in paths:
             for name, content in _midi_files(path):
-                song = _read_song(f"{source.package}/{name}", content)
-                songs += [song] if song else []
+                try:
+                    songs.append(_read_song(f"{source.package}/{name}", content))
+                except ValueError as error:
+                    logger.warning("leaving out %s", error)
     return tuple(songs)
+
+
+@cache
+def _installed_version(package: str) -> str:
+    """The version of an installed package, or "" where Debian's tools are missing."""
+    try:
+        done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip()
 
 
 def _midi_files(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -140,53 +173,55 @@ def _midi_files(path: Path) -> Iterator[tuple[str, bytes]]:
             yield f"{path.stem} {name}", lump
 
 
-def _read_song(name: str, content: bytes) -> _Song | None:
-    """None where it is beyond our reader."""
-    try:
-        parts, bpm = parse_midi(content, name), usual_bpm(content, name)
-    except ValueError:
-        return None
+def _read_song(name: str, content: bytes) -> _Song:
+    """A ValueError where it cannot be read, or does not keep to its beats."""
+    parts, bpm = parse_midi(content, name), usual_bpm(content, name)
     scale = 0.5 if bpm > _FASTEST_BPM else 1.0
-    together: dict[tuple[bool, int], list[Part]] = {}
+    players: dict[tuple[bool, int], list[Part]] = {}
     for part in parts:
         if part.is_drums or part.program not in NOISES:
-            together.setdefault((part.is_drums, 0 if part.is_drums else part.program), []).append(part)
+            players.setdefault((part.is_drums, 0 if part.is_drums else part.program), []).append(part)
     joined = tuple(
         Part(
             name="drums" if is_drums else INSTRUMENTS[program].name,
             program=program,
             is_drums=is_drums,
-            volume=max(80, *(part.volume for part in players)),
+            volume=max(80, *(part.volume for part in alike)),
             notes=tuple(
                 replace(note, start=note.start * scale, beats=note.beats * scale)
-                for part in players
+                for part in alike
                 for note in part.notes
             ),
         )
-        for (is_drums, program), players in together.items()
+        for (is_drums, program), alike in players.items()
     )
-    return _Song(name=name, parts=joined, bpm=bpm * scale) if joined else None
+    starts = np.array([note.start for part in joined for note in part.notes])
+    on_the_grid = max((abs(np.exp(2j * np.pi * starts * steps).mean()) for steps in (3, 4)), default=0.0)
+    if not len(starts) or on_the_grid < _ON_THE_GRID:
+        raise ValueError(f"{name}: does not keep to the beats of its file")
+    return _Song(name=name, parts=joined, bpm=bpm * scale)
 
 
-def _excerpt(notes: Sequence[Note], first: float, beats: float) -> tuple[Note, ...]:
-    return tuple(
-        replace(note, start=note.start - first, beats=min(note.beats, first + beats - note.start))
-        for note in notes
-        if first <= note.start < first + beats - 0.1
-    )
+def _longest_silence(part: Part, bpm: float, beats: float) -> float:
+    """Seconds of the longest silence; a held note of what fades is soon silence, too."""
+    faded = _FADED_SECONDS * bpm / 60
+    notes: Sequence[Note] = part.notes
+    if not part.is_drums and INSTRUMENTS[part.program].fades:
+        notes = [replace(note, beats=min(note.beats, faded)) for note in notes]
+    return longest_rest(notes, beats) * 60 / bpm
 
 
 def _recast(parts: Sequence[Part], rng: np.random.Generator) -> list[Part]:
     """Some of the parts on other instruments, no two on the same: basses on basses, chords on what plays chords."""
-    taken = {part.program for part in parts if not part.is_drums}
+    taken = {part.name for part in parts}
     recast = []
     for part in parts:
         if part.is_drums or rng.random() >= _EXCHANGED_SHARE:
             recast.append(part)
             continue
         drawn = (_draw_substitute(part, rng) for _ in range(_ATTEMPTS))
-        program = next((program for program in drawn if program not in taken), part.program)
-        taken.add(program)
+        program = next((program for program in drawn if INSTRUMENTS[program].name not in taken), part.program)
+        taken.add(INSTRUMENTS[program].name)
         recast.append(replace(part, program=program, name=INSTRUMENTS[program].name))
     return recast
 
@@ -202,15 +237,3 @@ def _has_chords(part: Part) -> bool:
     """Whether a third of the notes begin together with others."""
     starts = Counter(round(note.start, 2) for note in part.notes)
     return sum(count for count in starts.values() if count > 1) > len(part.notes) / 3
-
-
-def _play(part: Part, shift: int) -> Part:
-    part = turned_up(part)
-    if part.is_drums:
-        return part
-    instrument = INSTRUMENTS[part.program]
-    return replace(part, notes=tuple(replace(note, pitch=instrument.fold(note.pitch + shift)) for note in part.notes))
-
-
-def _leading_first(part: Part) -> tuple[bool, bool, int]:
-    return part.is_drums, part.program in BASSES, -len(part.notes)

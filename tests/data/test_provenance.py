@@ -31,7 +31,6 @@ def test_tracks_are_counted_by_their_origin_and_held_out_ones_not_at_all():
         "hours": 2.0,
         "packages": [{"package": "supertux-data", "version": "0.6.3-4", "licence": "GPL-2+", "tracks": 2}],
         "soundfonts": {"TimGM6mb": 1},
-        "songs_of": {},
         "of_other_origin": 1,
         "pseudo_labels_of": ["MSD_musicnn"],
     }

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from data.compose import compose
 from data.composer import arrangements
-from data.composer.arrangements import arrange_song, check_songs, song_package
+from data.composer.arrangements import arrange_song, check_songs, song_facts
 from data.composer.sketch import Sketch, Wish
 from data.errors import MulanError
 from data.instruments import BASSES, INSTRUMENTS
@@ -35,7 +36,7 @@ GUNSHOTS = Part(name="", program=127, notes=_steady((60,)))
 @pytest.fixture
 def song(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., bytes]]:
     """Makes the songs consist of one, at 120 beats a minute, in a package called game-music."""
-    source = arrangements._Source(package="game-music", folder=tmp_path, pattern="*.mid")
+    source = arrangements.Source(package="game-music", licence="MIT", folder=tmp_path, pattern="*.mid")
     monkeypatch.setattr(arrangements, "SOURCES", (source,))
     arrangements._songs.cache_clear()
 
@@ -52,7 +53,7 @@ def _arranged(count: int) -> list[Sketch]:
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = arrangements._Source(package="game-music", folder=tmp_path / "none", pattern="*.mid")
+    source = arrangements.Source(package="game-music", licence="MIT", folder=tmp_path / "none", pattern="*.mid")
     monkeypatch.setattr(arrangements, "SOURCES", (source,))
     with pytest.raises(MulanError, match=r"none: has no \*\.mid; on Debian: apt install game-music"):
         check_songs()
@@ -66,7 +67,7 @@ def test_what_is_heard_throughout_stays_and_noises_and_long_rests_go(song: Calla
         assert (sketch.style, sketch.tags, sketch.unsure, sketch.mode) == (None, (), (), "")
         assert sketch.music_beats == pytest.approx(10 * sketch.bpm / 60)
         assert all(note.start + note.beats <= sketch.music_beats + 1e-9 for part in sketch.parts for note in part.notes)
-        assert song_package(sketch.origin) == "game-music"
+        assert song_facts(sketch.origin) == {"package": "game-music", "version": "", "licence": "MIT"}
 
 
 def test_tempo_and_key_move_a_little(song: Callable[..., bytes]) -> None:
@@ -119,17 +120,34 @@ def test_songs_in_an_archive_of_a_game_are_found_each_once(
         body += lump
     wad = b"IWAD" + struct.pack("<II", len(lumps), 12 + len(body)) + body + directory
     (tmp_path / "game.wad").write_bytes(wad)
-    source = arrangements._Source(package="game", folder=tmp_path, pattern="*.wad")
+    source = arrangements.Source(package="game", licence="MIT", folder=tmp_path, pattern="*.wad")
     monkeypatch.setattr(arrangements, "SOURCES", (source,))
     assert [found.name for found in arrangements._songs()] == ["game/game D_ONE"]
 
 
-def test_files_that_cannot_be_read_are_passed_over_and_a_corpus_without_an_excerpt_says_so(
-    song: Callable[..., bytes], tmp_path: Path
+def test_what_fades_does_not_take_over_long_notes(song: Callable[..., bytes]) -> None:
+    held = tuple(Note(start=float(beat), beats=16, pitch=60, velocity=90) for beat in range(0, 4 * BARS, 16))
+    song(Part(name="", program=19, notes=held), FLUTE, BASS)
+    organs = [part for sketch in _arranged(150) for part in sketch.parts if len(part.notes) <= 2]
+    assert len({part.program for part in organs}) > 10
+    assert not any(INSTRUMENTS[part.program].fades for part in organs)
+
+
+def test_two_pianos_alone_are_no_arrangement(song: Callable[..., bytes]) -> None:
+    song(PIANO, replace(PIANO, program=1))
+    assert all(len({part.name for part in sketch.parts}) == 2 for sketch in _arranged(30))
+
+
+def test_songs_that_cannot_be_used_are_left_out_with_a_warning_and_one_that_is_too_short_is_named(
+    song: Callable[..., bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    song(PIANO, BASS)
+    free = tuple(Note(start=1.07 * beat, beats=0.5, pitch=60, velocity=90) for beat in range(50))
+    write_midi(tmp_path / "free.mid", [replace(PIANO, notes=free)], bpm=90, end_beat=64)
     (tmp_path / "broken.mid").write_bytes(b"MThd, but no more")
-    assert len(arrangements._songs()) == 1
+    song(PIANO, BASS)
+    assert [found.name for found in arrangements._songs()] == ["game-music/march"]
+    assert "leaving out game-music/free: does not keep to the beats of its file" in caplog.text
+    assert "leaving out game-music/broken: " in caplog.text
     with pytest.raises(MulanError, match="found no excerpt of 600 s"):
         arrange_song(np.random.default_rng(0), seconds=600)
 
@@ -142,4 +160,4 @@ def test_the_composer_gives_its_facts(song: Callable[..., bytes]) -> None:
     assert piece.facts.drums == "kit"
     assert set(piece.facts.programs) == {part.program for part in piece.parts if not part.is_drums}
     assert "drums" in piece.facts.tags
-    assert piece.facts.style is None
+    assert (piece.facts.style, piece.facts.key, piece.facts.mode, piece.facts.beats_per_bar) == (None, "", "", 0)
