@@ -42,11 +42,10 @@ class Facts:
     """What makes a piece what it is.
 
     `programs` are the General MIDI programs heard, the leading one first; `style` is None where the piece was
-    written for its instruments alone, or by others for a band; `mode` is a name of `harmony.SCALES`; `key`, `mode` and
-    `beats_per_bar` are "", "" and 0 where they are not known; `level_db` is the RMS of the finished
+    written for its instruments alone; `mode` is a name of `harmony.SCALES`; `level_db` is the RMS of the finished
     recording in dB below full scale, None until it is rendered; `onsets_per_second` counts distinct attacks;
     `voices` counts lines that are not drums; `has_pauses` where the music stops and goes on again and again; `origin`
-    says which groove, score or MIDI file it was made of.
+    says which groove or score it was made of.
     """
 
     style: str | None
