@@ -83,7 +83,7 @@ def _facts_of(sketch: Sketch, parts: Sequence[Part]) -> Facts:
         programs=tuple(dict.fromkeys(part.program for part in parts if not part.is_drums)),
         drums=sketch.drums if any(part.is_drums for part in parts) else "none",
         bpm=sketch.bpm,
-        key=KEYS[sketch.tonic],
+        key=KEYS[sketch.tonic] if sketch.mode else "",
         mode=sketch.mode,
         beats_per_bar=sketch.beats_per_bar,
         onsets_per_second=round(len(onsets) / music_seconds, 3),

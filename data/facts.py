@@ -42,10 +42,10 @@ class Facts:
     """What makes a piece what it is.
 
     `programs` are the General MIDI programs heard, the leading one first; `style` is None where the piece was
-    written for its instruments alone; `mode` is a name of `harmony.SCALES`; `level_db` is the RMS of the finished
-    recording in dB below full scale, None until it is rendered; `onsets_per_second` counts distinct attacks;
-    `voices` counts lines that are not drums; `has_pauses` where the music stops and goes on again and again; `origin`
-    says which groove or score it was made of.
+    written for its instruments alone; `mode` is a name of `harmony.SCALES`; `key` and `mode` are "" where they are not
+    known; `level_db` is the RMS of the finished recording in dB below full scale, None until it is rendered;
+    `onsets_per_second` counts distinct attacks; `voices` counts lines that are not drums; `has_pauses` where the music
+    stops and goes on again and again; `origin` says which groove or score it was made of.
     """
 
     style: str | None

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,12 +56,18 @@ _QUIETEST_PART = 0.72
 
 @dataclass(frozen=True, kw_only=True)
 class Soundfont:
-    """A General MIDI soundfont as Debian installs it; `gain` brings its usual level to that of the others."""
+    """A General MIDI soundfont as Debian installs it.
+
+    Attributes:
+        gain: brings its usual level to that of the others.
+        leaves_out: programs that it has no sound for, or not for all of their pitches, so that it does not play them.
+    """
 
     name: str
     path: Path
     package: str
     gain: float
+    leaves_out: frozenset[int] = frozenset()
 
 
 TRAINING_SOUNDFONTS = (
@@ -71,7 +77,13 @@ TRAINING_SOUNDFONTS = (
         package="fluid-soundfont-gm",
         gain=0.7,
     ),
-    Soundfont(name="TimGM6mb", path=Path("/usr/share/sounds/sf2/TimGM6mb.sf2"), package="timgm6mb-soundfont", gain=0.7),
+    Soundfont(
+        name="TimGM6mb",
+        path=Path("/usr/share/sounds/sf2/TimGM6mb.sf2"),
+        package="timgm6mb-soundfont",
+        gain=0.7,
+        leaves_out=frozenset({78}),  # its whistle is silent from G5 on
+    ),
 )
 HELDOUT_SOUNDFONT = Soundfont(
     name="MuseScore_General",
@@ -114,19 +126,19 @@ def render_corpus(
 ) -> list[Track]:
     """Compose and render the first `pieces` pieces of a seed into `out`, beside `manifest.jsonl`; finished ones stay.
 
-    The same seed gives the same corpus, whatever the number of workers and of interruptions. Either the held-out
-    compositions in the held-out soundfont, or the others in the training soundfonts: never one of each. Training may
-    draw an excerpt of any of the repertoire's scores, so held-out pieces of the repertoire are passed over: none could
-    be known to be unheard. The n-th held-out piece of a seed has the wish of that seed's n-th piece for training, so
-    take another seed for what is held out.
+    The same seed gives the same corpus from the same versions of Debian's packages, whatever the number of workers and
+    of interruptions. Either the held-out compositions in the held-out soundfont, or the others in the training
+    soundfonts: never one of each. Training may draw an excerpt of any of the repertoire's scores, so held-out pieces of
+    the repertoire are passed over: none could be known to be unheard. The n-th held-out piece of a seed has the wish of
+    that seed's n-th piece for training, so take another seed for what is held out.
 
     Args:
         workers: fluidsynth programs that run at once.
         on_piece: called after each piece.
 
     Raises:
-        MulanError: fluidsynth, a soundfont, mma or the tabla's samples or, for training, music21's scores are not
-            installed.
+        MulanError: `out` holds another corpus; or fluidsynth, a soundfont, mma or the tabla's samples or, for training,
+            music21's scores are not installed.
     """
     _check_installed((HELDOUT_SOUNDFONT,) if heldout else TRAINING_SOUNDFONTS)
     check_mma()
@@ -136,6 +148,9 @@ def render_corpus(
     (out / "audio").mkdir(parents=True, exist_ok=True)
     manifest = out / MANIFEST_NAME
     finished = {track.id: track for track in read_manifest(manifest)} if manifest.exists() else {}
+    for known in finished.values():
+        if not known.id.startswith(f"piece-{seed}-") or heldout_id(known.id) != heldout:
+            raise MulanError(f"{manifest}: lists {known.id!r}, of another corpus; give this one another folder")
 
     def track_of(wanted: tuple[str, Wish]) -> Track | None:
         composition_id, wish = wanted
@@ -194,9 +209,10 @@ def _render_track(composition_id: str, wish: Wish, *, out: Path, seed: int, held
     """Render one piece; None, with a warning, where its recording cannot be trusted."""
     rng = np.random.default_rng([seed, *hashlib.sha256(composition_id.encode()).digest()])
     seconds = float(rng.uniform(_SHORTEST_SECONDS, _LONGEST_SECONDS))
-    studio = _draw_studio((HELDOUT_SOUNDFONT,) if heldout else TRAINING_SOUNDFONTS, rng)
     try:
         composition = compose(composition_id, seed=seed, seconds=seconds, wish=wish)
+        soundfonts = (HELDOUT_SOUNDFONT,) if heldout else _fit_for(composition.facts.programs)
+        studio = _draw_studio(soundfonts, rng)
         waveform = _record(_mixed(composition, rng), studio)
     except MulanError as error:
         logger.warning("dropping %s: %s", composition_id, error)
@@ -215,6 +231,10 @@ def _render_track(composition_id: str, wish: Wish, *, out: Path, seed: int, held
         split="heldout" if heldout else "train",
         facts=_recorded(facts, studio),
     )
+
+
+def _fit_for(programs: Iterable[int]) -> tuple[Soundfont, ...]:
+    return tuple(font for font in TRAINING_SOUNDFONTS if font.leaves_out.isdisjoint(programs))
 
 
 def _recorded(facts: Facts, studio: _Studio) -> dict[str, object]:

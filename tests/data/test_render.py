@@ -1,5 +1,6 @@
 """Rendering with fluidsynth. Alone: pytest tests/data/test_render.py (-m needs_fluidsynth for what plays sound)"""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,19 @@ from data.compose import compose
 from data.composer.schedule import wish_for
 from data.errors import MulanError
 from data.facts import TAGS
-from data.manifest import read_manifest
+from data.instruments import INSTRUMENTS
+from data.manifest import Track, read_manifest, write_manifest
+from data.midi import Note, Part
 from data.render import (
     SAMPLE_RATE,
     TRAINING_SOUNDFONTS,
     heldout_id,
+    level_db,
     render_corpus,
     render_waveform,
 )
+
+WHISTLE = 78
 
 
 def test_a_tenth_of_the_ids_is_held_out_and_always_the_same() -> None:
@@ -57,6 +63,44 @@ def test_repertoire_is_for_training_only_and_the_other_pieces_keep_their_wishes(
     wanted = [(name, wish) for name, wish in planned if not heldout or wish.kind != "repertoire"]
     assert asked == wanted[:200]
     assert any(wish.kind == "repertoire" for _, wish in planned[:200])
+
+
+@pytest.mark.parametrize("known", ["piece-4-000000", "piece-3-000012"], ids=["another seed", "held out"])
+def test_a_folder_that_holds_another_corpus_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str
+) -> None:
+    assert heldout_id("piece-3-000012")
+    for check in ("check_mma", "check_tabla", "scores_folder"):
+        monkeypatch.setattr(render, check, lambda: None)
+    monkeypatch.setattr(render, "_check_installed", lambda soundfonts: None)
+    write_manifest(tmp_path / "manifest.jsonl", [Track(id=known, path=tmp_path / "a.flac")])
+    before = (tmp_path / "manifest.jsonl").read_bytes()
+    with pytest.raises(MulanError, match=f"lists '{known}', of another corpus; give this one another folder"):
+        render_corpus(tmp_path, pieces=1, seed=3, heldout=False)
+    assert (tmp_path / "manifest.jsonl").read_bytes() == before
+
+
+def test_a_soundfont_plays_no_piece_for_an_instrument_that_it_leaves_out() -> None:
+    assert render._fit_for((0, 73)) == TRAINING_SOUNDFONTS
+    assert [font.name for font in render._fit_for((0, 78))] == ["FluidR3_GM"]
+
+
+@pytest.mark.needs_fluidsynth
+def test_a_whistle_sounds_in_every_pitch_in_which_it_may_be_rendered() -> None:
+    (soundfont,) = render._fit_for((WHISTLE,))
+    instrument = INSTRUMENTS[WHISTLE]
+    beats = range(instrument.high - instrument.low + 1)
+    notes = tuple(Note(start=beat, beats=0.9, pitch=instrument.low + beat, velocity=100) for beat in beats)
+    part = Part(name="whistle", program=WHISTLE, notes=notes)
+    piece = compose("a", seed=1, seconds=6)
+    facts = dataclasses.replace(piece.facts, bpm=120.0, drums="none")
+    scale = dataclasses.replace(
+        piece, parts=(part,), facts=facts, end_beat=len(notes) + 1, seconds=(len(notes) + 1) / 2
+    )
+    waveform = render_waveform(scale, soundfont=soundfont, rng=np.random.default_rng(0))
+    for beat in beats:
+        start = round(beat * SAMPLE_RATE / 2)
+        assert level_db(waveform[start : start + SAMPLE_RATE // 2]) > -45, notes[beat].pitch
 
 
 @pytest.mark.needs_fluidsynth

@@ -27,6 +27,7 @@ def test_a_score_is_played_within_its_instruments_and_without_drums(kind) -> Non
     piece = compose("a", seed=1, seconds=20, wish=Wish(kind="repertoire", style=kind.name))
     assert set(kind.tags) <= set(piece.facts.tags)
     assert piece.facts.drums == "none"
+    assert bool(piece.facts.key) == bool(piece.facts.mode) == kind.keeps_key
     assert 19 < piece.seconds < 21.5
     for part in piece.parts:
         pitches = [note.pitch for note in part.notes]
