@@ -149,7 +149,7 @@ def render_corpus(
     manifest = out / MANIFEST_NAME
     finished = {track.id: track for track in read_manifest(manifest)} if manifest.exists() else {}
     for known in finished.values():
-        if not known.id.startswith(f"piece-{seed}-") or heldout_id(known.id) != heldout:
+        if not known.id.startswith(_id_prefix(seed)) or heldout_id(known.id) != heldout:
             raise MulanError(f"{manifest}: lists {known.id!r}, of another corpus; give this one another folder")
 
     def track_of(wanted: tuple[str, Wish]) -> Track | None:
@@ -182,9 +182,13 @@ def render_waveform(composition: Composition, *, soundfont: Soundfont, rng: np.r
     return _record(composition, _draw_studio((soundfont,), rng))
 
 
+def _id_prefix(seed: int) -> str:
+    return f"piece-{seed}-"
+
+
 def _ids(seed: int, *, heldout: bool) -> Iterator[str]:
     for number in itertools.count():
-        composition_id = f"piece-{seed}-{number:06d}"
+        composition_id = f"{_id_prefix(seed)}{number:06d}"
         if heldout_id(composition_id) == heldout:
             yield composition_id
 

@@ -27,6 +27,14 @@ from data.render import (
 WHISTLE = 78
 
 
+@pytest.fixture
+def without_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that renders is asked for."""
+    for check in ("check_mma", "check_tabla", "scores_folder"):
+        monkeypatch.setattr(render, check, lambda: None)
+    monkeypatch.setattr(render, "_check_installed", lambda soundfonts: None)
+
+
 def test_a_tenth_of_the_ids_is_held_out_and_always_the_same() -> None:
     held = [heldout_id(f"piece-1-{number:06d}") for number in range(5000)]
     assert 420 < sum(held) < 580  # 500 ± 4 deviations of 21
@@ -49,11 +57,8 @@ def test_a_missing_soundfont_names_its_debian_package(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("heldout", [False, True])
 def test_repertoire_is_for_training_only_and_the_other_pieces_keep_their_wishes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heldout: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_programs: None, heldout: bool
 ) -> None:
-    for check in ("check_mma", "check_tabla", "scores_folder"):
-        monkeypatch.setattr(render, check, lambda: None)
-    monkeypatch.setattr(render, "_check_installed", lambda soundfonts: None)
     asked = []
     monkeypatch.setattr(render, "_render_track", lambda name, wish, **options: asked.append((name, wish)))
     render_corpus(tmp_path, pieces=200, seed=3, heldout=heldout)
@@ -66,13 +71,8 @@ def test_repertoire_is_for_training_only_and_the_other_pieces_keep_their_wishes(
 
 
 @pytest.mark.parametrize("known", ["piece-4-000000", "piece-3-000012"], ids=["another seed", "held out"])
-def test_a_folder_that_holds_another_corpus_keeps_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str
-) -> None:
+def test_a_folder_that_holds_another_corpus_keeps_it(tmp_path: Path, without_programs: None, known: str) -> None:
     assert heldout_id("piece-3-000012")
-    for check in ("check_mma", "check_tabla", "scores_folder"):
-        monkeypatch.setattr(render, check, lambda: None)
-    monkeypatch.setattr(render, "_check_installed", lambda soundfonts: None)
     write_manifest(tmp_path / "manifest.jsonl", [Track(id=known, path=tmp_path / "a.flac")])
     before = (tmp_path / "manifest.jsonl").read_bytes()
     with pytest.raises(MulanError, match=f"lists '{known}', of another corpus; give this one another folder"):
@@ -93,10 +93,9 @@ def test_a_whistle_sounds_in_every_pitch_in_which_it_may_be_rendered() -> None:
     notes = tuple(Note(start=beat, beats=0.9, pitch=instrument.low + beat, velocity=100) for beat in beats)
     part = Part(name="whistle", program=WHISTLE, notes=notes)
     piece = compose("a", seed=1, seconds=6)
-    facts = dataclasses.replace(piece.facts, bpm=120.0, drums="none")
-    scale = dataclasses.replace(
-        piece, parts=(part,), facts=facts, end_beat=len(notes) + 1, seconds=(len(notes) + 1) / 2
-    )
+    facts = dataclasses.replace(piece.facts, bpm=120.0)
+    end = len(notes) + 1
+    scale = dataclasses.replace(piece, parts=(part,), facts=facts, end_beat=end, seconds=end / 2)
     waveform = render_waveform(scale, soundfont=soundfont, rng=np.random.default_rng(0))
     for beat in beats:
         start = round(beat * SAMPLE_RATE / 2)
