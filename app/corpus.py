@@ -15,9 +15,12 @@ app.add_typer(datasets.app)
 @app.command("render")
 def render(
     out: Annotated[Path, typer.Argument(help="The folder to write audio and manifest.jsonl to.")],
-    pieces: Annotated[int, typer.Option(min=1, help="Number of pieces.")],
+    pieces: Annotated[int, typer.Option(min=1, help="Number of pieces; what is there already stays.")],
     seed: Annotated[int, typer.Option(help="Same seed, same music.")] = 1,
     heldout: Annotated[bool, typer.Option("--heldout", help="The held-out compositions in the held-out font.")] = False,
+    arrangements: Annotated[
+        bool, typer.Option("--arrangements", help="Short excerpts of others' MIDI files in place of our own pieces.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Pieces rendered at once.")] = 1,
 ) -> None:
     """Compose captioned music and render it with fluidsynth; run again, it goes on where it stopped.
@@ -27,7 +30,15 @@ def render(
     from data.render import render_corpus
 
     with console.progress("rendering", total=pieces) as advance:
-        render_corpus(out, pieces=pieces, seed=seed, heldout=heldout, workers=workers, on_piece=lambda: advance(1))
+        render_corpus(
+            out,
+            pieces=pieces,
+            seed=seed,
+            heldout=heldout,
+            arrangements=arrangements,
+            workers=workers,
+            on_piece=lambda: advance(1),
+        )
     console.note(f"{out / 'manifest.jsonl'} lists them")
 
 

@@ -1,8 +1,8 @@
 """The composer: from an id and a seed to a piece of music whose facts are known.
 
-Three sources: songs of our own, songs over accompaniments of the program `mma`, and scores of older music for
-instruments of our choice. Pieces are of a style, or written for instruments drawn at random, alone or together, so
-that no instrument's word can be guessed from a style's.
+Four sources: songs of our own, songs over accompaniments of the program `mma`, scores of older music for instruments
+of our choice, and others' songs for bands. Pieces are of a style, or for instruments drawn at random, alone or
+together, so that no instrument's word can be guessed from a style's.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.composer.accompaniment import write_groove
+from data.composer.arrangements import arrange_song
 from data.composer.repertoire import arrange_score
 from data.composer.sketch import Sketch, Wish, longest_rest
 from data.composer.song import write_song
@@ -43,7 +44,7 @@ def compose(composition_id: str, *, seed: int, seconds: float = 18.0, wish: Wish
         wish: what the piece must be; without it anything of our own writing.
 
     Raises:
-        MulanError: the wish needs the program mma or the scores of music21, and they are not installed.
+        MulanError: the wish needs the program mma, the scores of music21 or games' songs, and they are not installed.
     """
     digest = hashlib.sha256(f"{seed}:{composition_id}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
@@ -64,6 +65,8 @@ def _sketch(wish: Wish | None, rng: np.random.Generator, *, seconds: float) -> S
         return write_groove(wish, rng, seconds=seconds)
     if wish is not None and wish.kind == "repertoire":
         return arrange_score(wish, rng, seconds=seconds)
+    if wish is not None and wish.kind == "arrangement":
+        return arrange_song(rng, seconds=seconds)
     return write_song(wish, rng, seconds=seconds)
 
 

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 TICKS_PER_BEAT = 480
@@ -98,6 +99,15 @@ def _variable_length(value: int) -> bytes:
 
 
 def read_midi(path: Path, *, keep_restruck: bool = True) -> list[Part]:
+    """The parts of a MIDI file; see `parse_midi`.
+
+    Raises:
+        ValueError: as for `parse_midi`.
+    """
+    return parse_midi(path.read_bytes(), str(path), keep_restruck=keep_restruck)
+
+
+def parse_midi(content: bytes, name: str, *, keep_restruck: bool = True) -> list[Part]:
     """The parts of a MIDI file: one for each channel and program, in the order in which they first sound.
 
     Only notes, programs, the sustain pedal and the first volume are read. Beats are the file's own, so its tempo does
@@ -105,12 +115,13 @@ def read_midi(path: Path, *, keep_restruck: bool = True) -> list[Part]:
     file; its program is that at its start.
 
     Args:
+        name: stands in messages.
         keep_restruck: whether a note that is cut short as its key is struck again is a note.
 
     Raises:
         ValueError: it is not a MIDI file that counts ticks of a beat, or it is cut off.
     """
-    events, division = _read_events(path)
+    events, division = _read_events(content, name)
     order = {0xC0: 0, 0xB0: 0, 0x80: 1, 0x90: 2}
     events.sort(key=lambda event: (event[0], 1 if _is_release(event[1]) else order.get(event[1][0] & 0xF0, 0)))
     return _parts_of(events, division, keep_restruck=keep_restruck)
@@ -122,15 +133,35 @@ def read_bpm(path: Path) -> float:
     Raises:
         ValueError: as for `read_midi`, or it gives no tempo, or changes it.
     """
-    tempos = {message[2:] for _, message in _read_events(path)[0] if message[:2] == _TEMPO}
+    tempos = {bpm for _, bpm in _tempos(_read_events(path.read_bytes(), str(path))[0])}
     if len(tempos) != 1:
         raise ValueError(f"{path}: has {len(tempos)} tempos; need one")
-    return 60_000_000 / int.from_bytes(tempos.pop(), "big")
+    return tempos.pop()
 
 
-def _read_events(path: Path) -> tuple[list[tuple[int, bytes]], int]:
+def usual_bpm(content: bytes, name: str) -> float:
+    """The tempo that a MIDI file keeps for most of its beats; 120, as its standard has it, where it gives none.
+
+    Raises:
+        ValueError: as for `parse_midi`.
+    """
+    events, _ = _read_events(content, name)
+    last = max((tick for tick, _ in events), default=0)
+    tempos = [(0, 120.0), *sorted(_tempos(events), key=lambda tempo: tempo[0])]
+    beats: dict[float, int] = {}
+    for (start, bpm), (end, _) in pairwise([*tempos, (last, 0.0)]):
+        beats[bpm] = beats.get(bpm, 0) + end - start
+    return max(beats, key=lambda bpm: beats[bpm])
+
+
+def _tempos(events: Iterable[tuple[int, bytes]]) -> list[tuple[int, float]]:
+    """Ticks at which a tempo begins, and beats a minute."""
+    given = [(tick, int.from_bytes(message[2:], "big")) for tick, message in events if message[:2] == _TEMPO]
+    return [(tick, 60_000_000 / microseconds) for tick, microseconds in given if microseconds]
+
+
+def _read_events(content: bytes, path: str) -> tuple[list[tuple[int, bytes]], int]:
     """(tick, message) of all tracks, and how many ticks a beat has."""
-    content = path.read_bytes()
     division = int.from_bytes(content[12:14], "big")
     if content[:4] != b"MThd" or division == 0 or division >= 0x8000:
         raise ValueError(f"{path}: not a MIDI file that counts ticks of a beat")

@@ -17,13 +17,14 @@ def provenance(tracks: Iterable[Track]) -> dict[str, object]:
 
     Returns:
         how many tracks there are and, where their lengths are known, hours; tracks by Debian package, with its version
-        and licence, and by the soundfont that a render was played with; how many say neither; and whose pseudo-labels
-        are among them.
+        and licence, and by the soundfont that a render was played with (arrangements have both); how many say neither;
+        and whose pseudo-labels are among them.
     """
     heard = [track for track in tracks if track.split != "heldout"]
     of_packages = [track for track in heard if "package" in track.facts]
     packages = Counter(tuple(str(track.facts.get(key, "")) for key in _PACKAGE) for track in of_packages)
     soundfonts = [str(track.facts["soundfont"]) for track in heard if "soundfont" in track.facts]
+    of_neither = sum("package" not in track.facts and "soundfont" not in track.facts for track in heard)
     teachers = {str(track.facts["pseudo_labels_of"]) for track in heard if "pseudo_labels_of" in track.facts}
     return {
         "tracks": len(heard),
@@ -32,7 +33,7 @@ def provenance(tracks: Iterable[Track]) -> dict[str, object]:
             {**dict(zip(_PACKAGE, named, strict=True)), "tracks": count} for named, count in sorted(packages.items())
         ],
         "soundfonts": dict(sorted(Counter(soundfonts).items())),
-        "of_other_origin": len(heard) - len(of_packages) - len(soundfonts),
+        "of_other_origin": of_neither,
         "pseudo_labels_of": sorted(teachers),
     }
 

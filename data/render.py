@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from scipy.ndimage import uniform_filter1d
 from data.captions import write_captions
 from data.compose import Composition, compose
 from data.composer.accompaniment import check_mma
+from data.composer.arrangements import check_songs, song_facts
 from data.composer.repertoire import scores_folder
 from data.composer.schedule import wish_for
 from data.composer.sketch import Wish
@@ -32,6 +33,7 @@ from data.facts import Facts
 from data.files import written_aside
 from data.manifest import MANIFEST_NAME, Track, read_manifest, write_manifest
 from data.midi import write_midi
+from data.soundfonts import Soundfont, check_soundfonts, soundfonts_for
 from data.tabla import check_tabla, play_tabla
 
 logger = logging.getLogger(__name__)
@@ -48,49 +50,11 @@ _LONGEST_CPU_SECONDS = 60
 _LARGEST_FILE_BYTES = 64_000_000
 _PIECES_PER_SAVE = 50
 # Of a corpus's pieces; the showcase asks for its own length.
-_SHORTEST_SECONDS, _LONGEST_SECONDS = 31.0, 46.0
+_SECONDS = (31.0, 46.0)
+_ARRANGEMENT_SECONDS = (10.0, 16.0)  # the longer, the more of a band's players rest somewhere
 _COMPRESSED_SHARE = 0.4
 _ENVELOPE_SECONDS = 0.04
 _QUIETEST_PART = 0.72
-
-
-@dataclass(frozen=True, kw_only=True)
-class Soundfont:
-    """A General MIDI soundfont as Debian installs it.
-
-    Attributes:
-        gain: brings its usual level to that of the others.
-        leaves_out: programs that it has no sound for, or not for all of their pitches, so that it does not play them.
-    """
-
-    name: str
-    path: Path
-    package: str
-    gain: float
-    leaves_out: frozenset[int] = frozenset()
-
-
-TRAINING_SOUNDFONTS = (
-    Soundfont(
-        name="FluidR3_GM",
-        path=Path("/usr/share/sounds/sf2/FluidR3_GM.sf2"),
-        package="fluid-soundfont-gm",
-        gain=0.7,
-    ),
-    Soundfont(
-        name="TimGM6mb",
-        path=Path("/usr/share/sounds/sf2/TimGM6mb.sf2"),
-        package="timgm6mb-soundfont",
-        gain=0.7,
-        leaves_out=frozenset({78}),  # its whistle is silent from G5 on
-    ),
-)
-HELDOUT_SOUNDFONT = Soundfont(
-    name="MuseScore_General",
-    path=Path("/usr/share/sounds/sf3/MuseScore_General.sf3"),
-    package="musescore-general-soundfont",
-    gain=0.86,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +85,14 @@ def render_corpus(
     pieces: int,
     seed: int,
     heldout: bool,
+    arrangements: bool = False,
     workers: int = 1,
     on_piece: Callable[[], None] = lambda: None,
 ) -> list[Track]:
     """Compose and render the first `pieces` pieces of a seed into `out`, beside `manifest.jsonl`; finished ones stay.
+
+    The manifest lists all that are finished, those asked for first; only these are returned. Pieces are composed, or
+    `arrangements`: short excerpts of what others wrote for bands, for training alone.
 
     The same seed gives the same corpus from the same versions of Debian's packages, whatever the number of workers and
     of interruptions. Either the held-out compositions in the held-out soundfont, or the others in the training
@@ -137,19 +105,27 @@ def render_corpus(
         on_piece: called after each piece.
 
     Raises:
-        MulanError: `out` holds another corpus; or fluidsynth, a soundfont, mma or the tabla's samples or, for training,
-            music21's scores are not installed.
+        MulanError: arrangements are to be held out; `out` holds another corpus; or fluidsynth, a soundfont, mma or the
+            tabla's samples or, for training, music21's scores or, for arrangements, the songs are not installed.
     """
-    _check_installed((HELDOUT_SOUNDFONT,) if heldout else TRAINING_SOUNDFONTS)
-    check_mma()
-    check_tabla()
-    if not heldout:
-        scores_folder()
+    if heldout and arrangements:
+        raise MulanError("arrangements are for training alone; leave out one of --heldout and --arrangements")
+    if shutil.which("fluidsynth") is None:
+        raise MulanError("the program fluidsynth is not installed; on Debian: apt install fluidsynth")
+    check_soundfonts(heldout=heldout)
+    if arrangements:
+        check_songs()
+    else:
+        check_mma()
+        check_tabla()
+        if not heldout:
+            scores_folder()
     (out / "audio").mkdir(parents=True, exist_ok=True)
     manifest = out / MANIFEST_NAME
     finished = {track.id: track for track in read_manifest(manifest)} if manifest.exists() else {}
+    prefix = _id_prefix(seed, arrangements=arrangements)
     for known in finished.values():
-        if not known.id.startswith(_id_prefix(seed)) or heldout_id(known.id) != heldout:
+        if not known.id.startswith(prefix) or (known.split == "heldout") != heldout:
             raise MulanError(f"{manifest}: lists {known.id!r}, of another corpus; give this one another folder")
 
     def track_of(wanted: tuple[str, Wish]) -> Track | None:
@@ -160,16 +136,21 @@ def render_corpus(
         return _render_track(composition_id, wish, out=out, seed=seed, heldout=heldout)
 
     tracks: list[Track] = []
+
+    def save() -> None:
+        asked = {track.id for track in tracks}
+        others = [known for known in finished.values() if known.id not in asked and known.path.exists()]
+        write_manifest(manifest, [*tracks, *others])
+
     with ThreadPoolExecutor(workers) as pool:
-        wanted = itertools.islice(_wanted(seed, heldout=heldout), pieces)
+        wishes = _wanted_arrangements(seed) if arrangements else _wanted(seed, heldout=heldout)
+        wanted = itertools.islice(wishes, pieces)
         for number, track in enumerate(pool.map(track_of, wanted), start=1):
             tracks += [] if track is None else [track]
             on_piece()
             if number % _PIECES_PER_SAVE == 0:
-                done = {track.id for track in tracks}
-                rest = [track for key, track in finished.items() if key not in done]
-                write_manifest(manifest, [*tracks, *rest])
-    write_manifest(manifest, tracks)
+                save()
+    save()
     return tracks
 
 
@@ -182,8 +163,8 @@ def render_waveform(composition: Composition, *, soundfont: Soundfont, rng: np.r
     return _record(composition, _draw_studio((soundfont,), rng))
 
 
-def _id_prefix(seed: int) -> str:
-    return f"piece-{seed}-"
+def _id_prefix(seed: int, *, arrangements: bool = False) -> str:
+    return f"{'arrangement' if arrangements else 'piece'}-{seed}-"
 
 
 def _ids(seed: int, *, heldout: bool) -> Iterator[str]:
@@ -201,22 +182,19 @@ def _wanted(seed: int, *, heldout: bool) -> Iterator[tuple[str, Wish]]:
             yield composition_id, wish
 
 
-def _check_installed(soundfonts: tuple[Soundfont, ...]) -> None:
-    if shutil.which("fluidsynth") is None:
-        raise MulanError("the program fluidsynth is not installed; on Debian: apt install fluidsynth")
-    for soundfont in soundfonts:
-        if not soundfont.path.exists():
-            raise MulanError(f"{soundfont.path}: no such soundfont; on Debian: apt install {soundfont.package}")
+def _wanted_arrangements(seed: int) -> Iterator[tuple[str, Wish]]:
+    for number in itertools.count():
+        yield f"{_id_prefix(seed, arrangements=True)}{number:06d}", Wish(kind="arrangement")
 
 
 def _render_track(composition_id: str, wish: Wish, *, out: Path, seed: int, heldout: bool) -> Track | None:
     """Render one piece; None, with a warning, where its recording cannot be trusted."""
     rng = np.random.default_rng([seed, *hashlib.sha256(composition_id.encode()).digest()])
-    seconds = float(rng.uniform(_SHORTEST_SECONDS, _LONGEST_SECONDS))
+    is_arrangement = wish.kind == "arrangement"
+    seconds = float(rng.uniform(*(_ARRANGEMENT_SECONDS if is_arrangement else _SECONDS)))
     try:
         composition = compose(composition_id, seed=seed, seconds=seconds, wish=wish)
-        soundfonts = (HELDOUT_SOUNDFONT,) if heldout else _fit_for(composition.facts.programs)
-        studio = _draw_studio(soundfonts, rng)
+        studio = _draw_studio(soundfonts_for(composition.facts.programs, heldout=heldout), rng)
         waveform = _record(_mixed(composition, rng), studio)
     except MulanError as error:
         logger.warning("dropping %s: %s", composition_id, error)
@@ -233,12 +211,8 @@ def _render_track(composition_id: str, wish: Wish, *, out: Path, seed: int, held
         tags=facts.tags,
         absent=facts.absent,
         split="heldout" if heldout else "train",
-        facts=_recorded(facts, studio),
+        facts={**_recorded(facts, studio), **(song_facts(facts.origin) if is_arrangement else {})},
     )
-
-
-def _fit_for(programs: Iterable[int]) -> tuple[Soundfont, ...]:
-    return tuple(font for font in TRAINING_SOUNDFONTS if font.leaves_out.isdisjoint(programs))
 
 
 def _recorded(facts: Facts, studio: _Studio) -> dict[str, object]:

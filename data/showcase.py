@@ -15,7 +15,8 @@ from data.composer.styles import STYLES
 from data.facts import Facts
 from data.instruments import INSTRUMENT_TAGS
 from data.manifest import MANIFEST_NAME, Track, write_manifest
-from data.render import SAMPLE_RATE, TRAINING_SOUNDFONTS, level_db, render_waveform
+from data.render import SAMPLE_RATE, level_db, render_waveform
+from data.soundfonts import TRAINING_SOUNDFONTS
 
 SEED = 2027
 CLIPS_OF_EACH = 2

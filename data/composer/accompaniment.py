@@ -16,7 +16,7 @@ import numpy as np
 from data.composer.casting import draw_program, seat_guests
 from data.composer.form import Form, Section, draw_form, play_form
 from data.composer.harmony import Chord, MelodyPlan, write_melody
-from data.composer.sketch import Sketch, Wish, perform, unsure_words
+from data.composer.sketch import Sketch, Wish, kind_of_drums, perform, turned_up, unsure_words
 from data.composer.style import CLASSICAL, FOLK, JAZZ, LOOPS, MAJOR, MINOR, POP, TWELVE_BARS, Layer
 from data.errors import MulanError
 from data.instruments import BASSES, INSTRUMENTS, NOISES
@@ -27,15 +27,11 @@ _SPREAD_SECONDS = 0.012
 # It takes a tenth of a second; so long only where it hangs, however busy the machine.
 _LONGEST_SECONDS = 300
 _MOST_PARTS = 12
-# Mean velocity below which a part is turned up: what is named must be heard.
-_SOFTEST_PART = 74
 _NOTE_NAMES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 _QUALITIES = {
     (0, 4, 7): "", (0, 3, 7): "m", (0, 4, 7, 10): "7", (0, 3, 7, 10): "m7", (0, 4, 7, 11): "maj7", (0, 7): "5",
     (0, 5, 7): "sus4",
 }  # fmt: skip
-# General MIDI percussion that belongs to a kit; the rest is shaken, tapped or scraped by hand.
-_KIT_DRUMS = frozenset({*range(35, 54), 55, 57, 59})
 _PROGRESSIONS: dict[str, Mapping[str, tuple[str, ...]]] = {
     "pop": POP,
     "rock": {"major": ("I V IV IV", "I VII IV I", *MAJOR[:3]), "minor": MINOR},
@@ -150,13 +146,12 @@ def write_groove(wish: Wish, rng: np.random.Generator, *, seconds: float) -> Ske
     melodies = [_sing(layer, program, form, rng) for layer, program in seated if program in guests]
     spread = _SPREAD_SECONDS * bpm / 60
     ours = [perform(part, rng, spread=spread, swing=0.5, force=0, last_beat=form.beats) for part in melodies]
-    drums = {note.pitch for part in band if part.is_drums for note in part.notes}
     return Sketch(
         style=style.name,
         tags=style.tags,
         unsure=unsure_words(style.tags, beats_per_bar=beats),
         parts=(*ours, *band),
-        drums="none" if not drums else "kit" if drums & _KIT_DRUMS else "hand",
+        drums=kind_of_drums(band),
         bpm=bpm,
         beats_per_bar=beats,
         tonic=tonic,
@@ -234,16 +229,14 @@ def _tidied(band: list[Part], guests: list[int], last_beat: float) -> list[Part]
     for part in band:
         if not part.is_drums and (part.program in NOISES or (has_bass and part.program in BASSES)):
             continue
-        lift = max(1.0, _SOFTEST_PART / float(np.mean([note.velocity for note in part.notes])))
         notes = tuple(
             replace(
                 note,
-                velocity=min(127, round(note.velocity * lift)),
                 start=max(0.0, note.start),
                 beats=max(0.05, min(note.beats, last_beat - note.start)),
                 pitch=note.pitch if part.is_drums else INSTRUMENTS[part.program].fold(note.pitch),
             )
-            for note in part.notes
+            for note in turned_up(part).notes
             if note.start < last_beat - 0.05 and note.velocity > 0
         )
         name = "drums" if part.is_drums else INSTRUMENTS[part.program].name

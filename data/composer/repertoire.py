@@ -18,10 +18,10 @@ import numpy as np
 
 from data.composer.casting import draw_program
 from data.composer.score import Score, read_abc, read_musicxml
-from data.composer.sketch import Sketch, Wish, longest_rest, perform, unsure_words
+from data.composer.sketch import Sketch, Wish, excerpt, longest_rest, part_for, perform, unsure_words
 from data.errors import MulanError
 from data.instruments import INSTRUMENTS
-from data.midi import Note, Part
+from data.midi import Note
 
 _SPREAD_SECONDS = 0.014
 _LONGEST_REST_SECONDS = 5.5
@@ -106,7 +106,7 @@ def arrange_score(wish: Wish, rng: np.random.Generator, *, seconds: float) -> Sk
     if len(bars) == 1 and not wish.words and rng.random() < 0.6:
         bars.append(_strum(score, bars[0]))
         cast.append(int(rng.choice((24, 25, 46))))
-    parts = [_play(voice, program, shift) for voice, program in zip(bars, cast, strict=True)]
+    parts = [part_for(program, voice, shift=shift) for voice, program in zip(bars, cast, strict=True)]
     last_beat = max(note.start + note.beats for part in parts for note in part.notes)
     force = int(rng.choice((-20, -8, 0, 8)))
     return Sketch(
@@ -157,7 +157,7 @@ def _draw_excerpt(
             continue
         bar = int(score.beats_per_bar)
         first = bar * int(rng.integers(0, max(1, int((total - wanted) / bar) + 1)))
-        voices = [_excerpt(_repeated(voice, total, first + wanted), first, wanted) for voice in score.voices]
+        voices = [excerpt(_repeated(voice, total, first + wanted), first=first, beats=wanted) for voice in score.voices]
         if all(voice and longest_rest(voice, wanted) <= _LONGEST_REST_SECONDS * bpm / 60 for voice in voices):
             return score, voices
     raise MulanError(f"{repertoire.name}: no excerpt of {seconds:.0f} s in {_ATTEMPTS} scores; give a shorter length")
@@ -169,31 +169,12 @@ def _repeated(voice: Sequence[Note], total: float, until: float) -> list[Note]:
     return [replace(note, start=note.start + turn * total) for turn in range(times) for note in voice]
 
 
-def _excerpt(voice: Sequence[Note], first: float, beats: float) -> list[Note]:
-    return [
-        replace(note, start=note.start - first, beats=min(note.beats, first + beats - note.start))
-        for note in voice
-        if first <= note.start < first + beats - 0.1
-    ]
-
-
 def _draw_cast(repertoire: Repertoire, wish: Wish, rng: np.random.Generator, *, voices: int) -> list[int]:
     wished = [draw_program(rng, word, is_guest=True) for word in wish.words]
     usual = repertoire.casts[rng.integers(len(repertoire.casts))]
     wished.sort(key=lambda program: -INSTRUMENTS[program].low)
     cast = wished if wished else list(usual)
     return [cast[min(number * len(cast) // max(voices, len(cast)), len(cast) - 1)] for number in range(voices)]
-
-
-def _play(voice: Sequence[Note], program: int, shift: int) -> Part:
-    """A voice on an instrument: moved by whole octaves to where most of it fits, note by note where it does not."""
-    instrument = INSTRUMENTS[program]
-    middle = (instrument.low + instrument.high) / 2
-    mean = sum(note.pitch for note in voice) / len(voice)
-    lowest, highest = min(note.pitch for note in voice) + shift, max(note.pitch for note in voice) + shift
-    octaves = 0 if instrument.low <= lowest and highest <= instrument.high else round((middle - mean - shift) / 12)
-    notes = tuple(replace(note, pitch=instrument.fold(note.pitch + shift + 12 * octaves)) for note in voice)
-    return Part(name=instrument.name, program=program, notes=notes)
 
 
 def _strum(score: Score, voice: Sequence[Note]) -> list[Note]:

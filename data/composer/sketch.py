@@ -1,13 +1,19 @@
 """What every way of composing hands over: notes to be played, and what is known of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from data.composer.style import unsure_of
+from data.instruments import INSTRUMENTS
 from data.midi import Note, Part
+
+# Mean velocity below which a part is turned up.
+_SOFTEST_PART = 74
+# General MIDI percussion that belongs to a kit; the rest is shaken, tapped or scraped by hand.
+_KIT_DRUMS = frozenset({*range(35, 54), 55, 57, 59})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,12 +22,13 @@ class Wish:
 
     Attributes:
         kind: "style" and "groove" are pieces of a style, of our own or over an accompaniment of the program `mma`;
-            "repertoire" is a score of others; "drums" are heard alone; the rest is written for its instruments.
+            "repertoire" is a score of others, "arrangement" a song of others for a band; "drums" are heard alone;
+            the rest is written for its instruments.
         style: the name of the style, groove or repertoire.
         words: of `INSTRUMENT_TAGS`; instruments that must be heard.
     """
 
-    kind: Literal["style", "groove", "repertoire", "drums", "solo", "ensemble", "band"]
+    kind: Literal["style", "groove", "repertoire", "arrangement", "drums", "solo", "ensemble", "band"]
     style: str = ""
     words: tuple[str, ...] = ()
 
@@ -30,10 +37,12 @@ class Wish:
 class Sketch:
     """A piece as its composer leaves it; beats are quarter notes, the tonic counts from C as 0.
 
+    Without a mode its key is not known, nor its metre without beats of a bar.
+
     Attributes:
         unsure: words of styles that are neither true nor false of it.
         music_beats: where the last bar ends.
-        origin: where it comes from: "song", or the groove or score it was made of.
+        origin: where it comes from: "song", or the groove, score or MIDI file it was made of.
     """
 
     style: str | None
@@ -63,6 +72,42 @@ def longest_rest(notes: Iterable[Note], last_beat: float) -> float:
         longest = max(longest, note.start - heard_until)
         heard_until = max(heard_until, note.start + note.beats)
     return max(longest, last_beat - heard_until)
+
+
+def kind_of_drums(parts: Iterable[Part]) -> Literal["kit", "hand", "none"]:
+    """Whether the drums among the parts are a kit, or shaken, tapped and scraped by hand, or there are none."""
+    drums = {note.pitch for part in parts if part.is_drums for note in part.notes}
+    return "none" if not drums else "kit" if drums & _KIT_DRUMS else "hand"
+
+
+def turned_up(part: Part) -> Part:
+    """A part loud enough that it is heard, since it will be named."""
+    lift = max(1.0, _SOFTEST_PART / float(np.mean([note.velocity for note in part.notes])))
+    notes = (replace(note, velocity=min(127, round(note.velocity * lift))) for note in part.notes)
+    return replace(part, notes=tuple(notes))
+
+
+def excerpt(notes: Iterable[Note], *, first: float, beats: float) -> list[Note]:
+    """The notes that begin within `beats` from the beat `first` on, counted from there and ended there."""
+    return [
+        replace(note, start=note.start - first, beats=min(note.beats, first + beats - note.start))
+        for note in notes
+        if first <= note.start < first + beats - 0.1
+    ]
+
+
+def part_for(program: int, notes: Sequence[Note], *, shift: int) -> Part:
+    """Notes on an instrument, `shift` semitones higher.
+
+    They are moved by whole octaves to where most of them fit, and one by one where they do not.
+    """
+    instrument = INSTRUMENTS[program]
+    middle = (instrument.low + instrument.high) / 2
+    mean = sum(note.pitch for note in notes) / len(notes)
+    lowest, highest = min(note.pitch for note in notes) + shift, max(note.pitch for note in notes) + shift
+    octaves = 0 if instrument.low <= lowest and highest <= instrument.high else round((middle - mean - shift) / 12)
+    moved = (replace(note, pitch=instrument.fold(note.pitch + shift + 12 * octaves)) for note in notes)
+    return Part(name=instrument.name, program=program, notes=tuple(moved))
 
 
 def perform(part: Part, rng: np.random.Generator, *, spread: float, swing: float, force: int, last_beat: float) -> Part:

@@ -130,6 +130,7 @@ def test_a_song_in_stems_is_mixed_and_its_guitar_is_known_to_be_alone(tmp_path):
     assert tracks["guitar"].has("drums") is False
     assert tracks["mix"].has("electric guitar") is True
     assert tracks["mix"].has("drums") is tracks["backing"].has("drums") is None
+    assert all(track.has("metal") and track.has("ambient") is False for track in tracks.values())
 
     mix = load_audio(tracks["mix"].path, sample_rate=RATE)
     assert len(mix) == 32 * RATE

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.midi import Note, Part, read_bpm, read_midi, write_midi
+from data.midi import Note, Part, read_bpm, read_midi, usual_bpm, write_midi
 
 PIANO = Part(
     name="piano",
@@ -175,3 +175,17 @@ def test_the_tempo_is_read_and_a_piece_that_changes_it_refused(tmp_path: Path) -
     path.write_bytes(path.read_bytes() + b"MTrk" + len(slower).to_bytes(4, "big") + slower)
     with pytest.raises(ValueError, match="has 2 tempos; need one"):
         read_bpm(path)
+
+
+def test_the_usual_tempo_is_that_of_most_beats(tmp_path: Path) -> None:
+    path = tmp_path / "a.mid"
+    long = Part(name="piano", program=0, notes=(Note(start=0, beats=10, pitch=60, velocity=90),))
+    write_midi(path, [long], bpm=96, end_beat=10)
+    assert usual_bpm(path.read_bytes(), "a") == pytest.approx(96, abs=0.001)
+    ticks = b"\x8f\x00"  # 1,920, four beats
+    slower = ticks + b"\xff\x51\x03" + (1_000_000).to_bytes(3, "big")
+    path.write_bytes(path.read_bytes() + b"MTrk" + len(slower).to_bytes(4, "big") + slower)
+    assert usual_bpm(path.read_bytes(), "a") == 60
+    track = b"\x00\x90\x3c\x40\x60\x3c\x00\x00\xff\x2f\x00"
+    silent_on_tempo = b"MThd" + bytes((0, 0, 0, 6, 0, 0, 0, 1, 0, 96)) + b"MTrk" + len(track).to_bytes(4, "big") + track
+    assert usual_bpm(silent_on_tempo, "a") == 120

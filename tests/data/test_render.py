@@ -2,14 +2,16 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import soundfile
 
-from data import render
+from data import render, soundfonts
 from data.compose import compose
 from data.composer.schedule import wish_for
+from data.composer.sketch import Wish
 from data.errors import MulanError
 from data.facts import TAGS
 from data.instruments import INSTRUMENTS
@@ -17,12 +19,12 @@ from data.manifest import Track, read_manifest, write_manifest
 from data.midi import Note, Part
 from data.render import (
     SAMPLE_RATE,
-    TRAINING_SOUNDFONTS,
     heldout_id,
     level_db,
     render_corpus,
     render_waveform,
 )
+from data.soundfonts import HELDOUT_SOUNDFONT, TRAINING_SOUNDFONTS, Soundfont, soundfonts_for
 
 WHISTLE = 78
 
@@ -30,9 +32,10 @@ WHISTLE = 78
 @pytest.fixture
 def without_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that renders is asked for."""
-    for check in ("check_mma", "check_tabla", "scores_folder"):
+    for check in ("check_mma", "check_tabla", "check_songs", "scores_folder"):
         monkeypatch.setattr(render, check, lambda: None)
-    monkeypatch.setattr(render, "_check_installed", lambda soundfonts: None)
+    monkeypatch.setattr(render, "check_soundfonts", lambda *, heldout: None)
+    monkeypatch.setattr(render.shutil, "which", lambda name: f"/usr/bin/{name}")
 
 
 def test_a_tenth_of_the_ids_is_held_out_and_always_the_same() -> None:
@@ -49,8 +52,8 @@ def test_a_missing_program_names_its_debian_package(tmp_path: Path, monkeypatch:
 
 def test_a_missing_soundfont_names_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render.shutil, "which", lambda name: f"/usr/bin/{name}")
-    absent = render.Soundfont(name="a", path=tmp_path / "a.sf2", package="a-soundfont", gain=1.0)
-    monkeypatch.setattr(render, "TRAINING_SOUNDFONTS", (absent,))
+    absent = Soundfont(name="a", path=tmp_path / "a.sf2", package="a-soundfont", gain=1.0)
+    monkeypatch.setattr(soundfonts, "TRAINING_SOUNDFONTS", (absent,))
     with pytest.raises(MulanError, match=r"a\.sf2: no such soundfont; on Debian: apt install a-soundfont"):
         render_corpus(tmp_path / "out", pieces=1, seed=1, heldout=False)
 
@@ -70,24 +73,67 @@ def test_repertoire_is_for_training_only_and_the_other_pieces_keep_their_wishes(
     assert any(wish.kind == "repertoire" for _, wish in planned[:200])
 
 
-@pytest.mark.parametrize("known", ["piece-4-000000", "piece-3-000012"], ids=["another seed", "held out"])
-def test_a_folder_that_holds_another_corpus_keeps_it(tmp_path: Path, without_programs: None, known: str) -> None:
-    assert heldout_id("piece-3-000012")
-    write_manifest(tmp_path / "manifest.jsonl", [Track(id=known, path=tmp_path / "a.flac")])
+def test_arrangements_are_asked_for_by_their_own_ids_and_never_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_programs: None
+) -> None:
+    asked = []
+    monkeypatch.setattr(render, "_render_track", lambda name, wish, **options: asked.append((name, wish.kind)))
+    render_corpus(tmp_path, pieces=2, seed=3, heldout=False, arrangements=True)
+    assert asked == [("arrangement-3-000000", "arrangement"), ("arrangement-3-000001", "arrangement")]
+    with pytest.raises(MulanError, match="leave out one of --heldout and --arrangements"):
+        render_corpus(tmp_path, pieces=2, seed=3, heldout=True, arrangements=True)
+
+
+@pytest.mark.parametrize(
+    ("known", "split"), [("piece-4-000000", "train"), ("piece-3-000012", "heldout"), ("arrangement-3-000000", "train")]
+)
+def test_a_folder_that_holds_another_corpus_keeps_it(
+    tmp_path: Path, without_programs: None, known: str, split: Literal["train", "heldout"]
+) -> None:
+    write_manifest(tmp_path / "manifest.jsonl", [Track(id=known, path=tmp_path / "a.flac", split=split)])
     before = (tmp_path / "manifest.jsonl").read_bytes()
     with pytest.raises(MulanError, match=f"lists '{known}', of another corpus; give this one another folder"):
         render_corpus(tmp_path, pieces=1, seed=3, heldout=False)
     assert (tmp_path / "manifest.jsonl").read_bytes() == before
 
 
+def test_asking_for_fewer_pieces_keeps_the_others_in_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_programs: None
+) -> None:
+    def rendered(name: str, wish: Wish, *, out: Path, **options: object) -> Track:
+        (out / "audio" / f"{name}.flac").touch()
+        return Track(id=name, path=out / "audio" / f"{name}.flac")
+
+    monkeypatch.setattr(render, "_render_track", rendered)
+    first = render_corpus(tmp_path, pieces=4, seed=3, heldout=False)
+    first[3].path.unlink()
+    assert render_corpus(tmp_path, pieces=1, seed=3, heldout=False) == first[:1]
+    assert read_manifest(tmp_path / "manifest.jsonl") == first[:3]
+
+
 def test_a_soundfont_plays_no_piece_for_an_instrument_that_it_leaves_out() -> None:
-    assert render._fit_for((0, 73)) == TRAINING_SOUNDFONTS
-    assert [font.name for font in render._fit_for((0, 78))] == ["FluidR3_GM"]
+    names = {font.name for font in TRAINING_SOUNDFONTS}
+    assert {font.name for font in soundfonts_for((0, 76), heldout=False)} == names - {"A320U"}
+    assert {font.name for font in soundfonts_for((0, 42, 78), heldout=False)} == names - {"GeneralUser", "TimGM6mb"}
+    assert soundfonts_for((76,), heldout=True) == (HELDOUT_SOUNDFONT,)
 
 
 @pytest.mark.needs_fluidsynth
-def test_a_whistle_sounds_in_every_pitch_in_which_it_may_be_rendered() -> None:
-    (soundfont,) = render._fit_for((WHISTLE,))
+@pytest.mark.parametrize("soundfont", [*TRAINING_SOUNDFONTS, HELDOUT_SOUNDFONT], ids=lambda font: font.name)
+def test_every_soundfont_has_a_sound_for_every_program_that_it_plays(soundfont: Soundfont) -> None:
+    content = soundfont.path.read_bytes()
+    start = content.rindex(b"phdr")
+    length = int.from_bytes(content[start + 4 : start + 8], "little")
+    ends = start + 8 + length - 38  # the last header is none of a sound
+    headers = [content[at : at + 38] for at in range(start + 8, ends, 38)]
+    presets = {(int.from_bytes(h[22:24], "little"), int.from_bytes(h[20:22], "little")) for h in headers}
+    assert {program for program in range(128) if (0, program) not in presets} <= soundfont.leaves_out
+    assert (128, 0) in presets  # drums
+
+
+@pytest.mark.needs_fluidsynth
+@pytest.mark.parametrize("soundfont", soundfonts_for((WHISTLE,), heldout=False), ids=lambda font: font.name)
+def test_a_whistle_sounds_in_every_pitch_in_which_it_may_be_rendered(soundfont: Soundfont) -> None:
     instrument = INSTRUMENTS[WHISTLE]
     beats = range(instrument.high - instrument.low + 1)
     notes = tuple(Note(start=beat, beats=0.9, pitch=instrument.low + beat, velocity=100) for beat in beats)
