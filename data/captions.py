@@ -104,7 +104,7 @@ _OF_NO_INSTRUMENT = _OF_A_WHOLE_PIECE | {"choral", "distortion"}
 _STYLE_NAMES = frozenset({
     "boogie-woogie", "gypsy jazz", "jazz waltz", "dixieland", "mambo", "cha-cha-cha", "rumba", "merengue", "calypso",
     "Viennese waltz", "French waltz", "thrash metal", "pop ballad", "soft rock", "country blues", "minimal techno",
-    "salsa", "chorale", "medieval polyphony",
+    "salsa", "chorale", "medieval polyphony", "doom metal", "synthwave",
 })  # fmt: skip
 _ASKING = (
     "do you have {}?", "any {}?", "find me {}", "I want to hear {}", "looking for {}", "play {}", "something like {}",

@@ -25,7 +25,7 @@ TAGS = (
 )  # fmt: skip
 _BOWED = frozenset({40, 41, 42, 43, 110})
 _NEEDS_KIT = (
-    "rock", "metal", "punk", "reggae", "ska", "funk", "disco", "techno", "house", "trance", "acid", "drum and bass",
+    "rock", "punk", "reggae", "ska", "funk", "disco", "techno", "house", "trance", "acid", "drum and bass",
     "dance", "hip hop", "trap", "lofi", "samba", "big band",
 )  # fmt: skip
 # Styles that nobody names where all of their instruments are missing.
@@ -42,10 +42,11 @@ class Facts:
     """What makes a piece what it is.
 
     `programs` are the General MIDI programs heard, the leading one first; `style` is None where the piece was
-    written for its instruments alone; `mode` is a name of `harmony.SCALES`; `key` and `mode` are "" where they are not
-    known; `level_db` is the RMS of the finished recording in dB below full scale, None until it is rendered;
-    `onsets_per_second` counts distinct attacks; `voices` counts lines that are not drums; `has_pauses` where the music
-    stops and goes on again and again; `origin` says which groove or score it was made of.
+    written for its instruments alone, or by others for a band; `mode` is a name of `harmony.SCALES`; `key`, `mode` and
+    `beats_per_bar` are empty, or 0, where they are not known; `level_db` is the RMS of the finished recording in dB
+    below full scale, None until it is rendered; `onsets_per_second` counts distinct attacks; `voices` counts lines that
+    are not drums; `has_pauses` where the music stops and goes on again and again; `origin` says which groove, score or
+    MIDI file it was made of.
     """
 
     style: str | None

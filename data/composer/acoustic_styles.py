@@ -1,6 +1,19 @@
 """Styles played on the instruments of the orchestra, the church and the fireside."""
 
-from data.composer.style import ARPEGGIOS, CLASSICAL, FOLK, HELD, PICKING, POP, STRUMS, TWO_BEAT, WALKING, Layer, Style
+from data.composer.style import (
+    ARPEGGIOS,
+    CLASSICAL,
+    EPIC,
+    FOLK,
+    HELD,
+    PICKING,
+    POP,
+    STRUMS,
+    TWO_BEAT,
+    WALKING,
+    Layer,
+    Style,
+)
 
 ACOUSTIC = (
     Style(
@@ -138,6 +151,66 @@ ACOUSTIC = (
             Layer(programs=(57, 60), centre=52, level=92, patterns=("C-------C-------", "0---2---3---2---")),
             Layer(programs=(47,), centre=43, level=104, patterns=("0---....0-0-2---", "0-000...0-000...")),
             Layer(programs=(43, 58), centre=38, level=92, patterns=("0---0---2---2---", *TWO_BEAT)),
+        ),
+    ),
+    Style(
+        name="battle music", tags=("orchestral", "classical"), slots=12, bpm=(88, 164), progressions=EPIC, accepts=0,
+        groove="orchestra", kit=48,
+        layers=(
+            Layer(programs=(60, 61, 56, 48), centre=66, level=104, density=1.0),
+            Layer(programs=(48, 44, 45), centre=57, level=92,
+                  patterns=("C-c-c-c-C-c-c-c-", "CcccCcccCcccCccc", "C--c--c-C--c--c-", "0-0-3-0-0-2-0-3-"),
+                  gate=0.7),
+            Layer(programs=(57, 61, 58), centre=48, level=98, patterns=("C---------------", "C-----C-C-------")),
+            Layer(programs=(52, 53, 48), centre=67, level=84, patterns=HELD, chance=0.5),
+            Layer(programs=(43, 42), centre=38, level=96,
+                  patterns=("0-0-0-0-0-0-0-0-", "0---0-0-0---0-0-", "0--0--0-0--0--0-")),
+            Layer(programs=(47,), centre=41, level=106, patterns=("0---....0-0-2---", "0-000...0-000...")),
+        ),
+    ),
+    Style(
+        name="film score", tags=("orchestral", "classical"), unsure=("ambient",),
+        slots=10, bpm=(52, 120), progressions=EPIC, accepts=0,
+        looseness=0.02, waltz_chance=0.2,
+        layers=(
+            Layer(programs=(60, 48, 68, 73, 42), centre=69, level=96, density=0.8),
+            Layer(programs=(48, 49), centre=62, level=84,
+                  patterns=(*HELD, "c-c-c-c-c-c-c-c-", "0-2-3-2-0-2-3-2-", "0-2-3-0-2-3-"), gate=1.1),
+            Layer(programs=(61, 57, 60), centre=53, level=88,
+                  patterns=("C---------------", "c-------c-------", "c-----------"),
+                  chance=0.7),
+            Layer(programs=(46, 45, 9), centre=74, level=74, patterns=ARPEGGIOS, chance=0.5),
+            Layer(programs=(52,), centre=66, level=76, patterns=HELD, chance=0.35),
+            Layer(programs=(43,), centre=40, level=90,
+                  patterns=("0---------------", "0-------2-------", "0-----------")),
+            Layer(programs=(47,), centre=43, level=98,
+                  patterns=("0---....0---....", "0-000...0-000...", "0---..0---.."),
+                  chance=0.5),
+        ),
+    ),
+    Style(
+        name="string adagio", tags=("orchestral", "classical"), unsure=("ambient",),
+        slots=6, bpm=(44, 76), progressions=CLASSICAL,
+        accepts=0, looseness=0.025, waltz_chance=0.2,
+        layers=(
+            Layer(programs=(40, 42, 48, 68), centre=72, level=92, density=0.7),
+            Layer(programs=(48, 49), centre=63, level=80, patterns=(*HELD, "c-------c-------"), gate=1.15),
+            Layer(programs=(48, 42), centre=54, level=78,
+                  patterns=("0-------2-------", "0---2---3---2---", "0---2---3---")),
+            Layer(programs=(43, 42), centre=41, level=84,
+                  patterns=("0---------------", "0-------2-------", "0-----------")),
+        ),
+    ),
+    Style(
+        name="woodwind pastoral", tags=("classical",), slots=6, bpm=(60, 132), progressions=CLASSICAL,
+        accepts=0, looseness=0.02, waltz_chance=0.35,
+        layers=(
+            Layer(programs=(73, 68, 71), centre=76, level=94, density=1.5),
+            Layer(programs=(71, 70, 60), centre=62, level=80,
+                  patterns=("c---c---c---c---", "..c-..c-..c-..c-", "0---2---3---")),
+            Layer(programs=(48, 45, 46), centre=60, level=76, patterns=(*HELD, "c-..c-..c-..c-..", "....c---c---")),
+            Layer(programs=(43, 42, 70), centre=43, level=84,
+                  patterns=("0-------2-------", "0---....2---....", "0-----------")),
         ),
     ),
     Style(

@@ -92,6 +92,35 @@ ELECTRONIC = (
         ),
     ),
     Style(
+        name="big beat", tags=("electronic", "dance"),
+        unsure=("techno", "house", "trance", "acid", "drum and bass", "hip hop", "rock", "funk"),
+        slots=8, bpm=(100, 146), groove="breakbeat", looseness=0.0,
+        kit=24, progressions=LOOPS,
+        layers=(
+            Layer(programs=(81, 87, 84, 90), centre=62, level=98,
+                  patterns=("0-00..3-0-00..5-", "0..0..3.0..0..2.", "0303040303050403"), gate=0.7),
+            Layer(programs=(62, 63, 90), centre=58, level=90,
+                  patterns=("C-....C-......C-", "..C...C...C...C."), gate=0.6,
+                  chance=0.6),
+            Layer(programs=PADS, centre=60, level=70, patterns=HELD, chance=0.5),
+            Layer(programs=(38, 39, 87), centre=35, level=108,
+                  patterns=("0-00..0-0-00..2-", "0000000000000000", "0--0--0-0--0--2-")),
+        ),
+    ),
+    Style(
+        name="synthwave", tags=("electronic",), unsure=("disco", "house", "techno", "trance", "rock", "chiptune"),
+        slots=8, bpm=(76, 124), groove="disco", looseness=0.0, kit=24,
+        progressions=POP,
+        layers=(
+            Layer(programs=LEAD_SYNTHS, centre=73, level=94, density=1.1),
+            Layer(programs=(81, 90, 50, 62), centre=62, level=80,
+                  patterns=(*HELD[:1], "0123432101234321", "0-2-3-2-0-2-3-2-")),
+            Layer(programs=PADS, centre=60, level=74, patterns=HELD[:1]),
+            Layer(programs=(38, 39), centre=36, level=104,
+                  patterns=("0-0-0-0-0-0-0-0-", "0000000000000000", "0---0-0-0---0-2-")),
+        ),
+    ),
+    Style(
         name="trap", tags=("trap",), slots=8, bpm=(66, 80), groove="trap", looseness=0.002, kit=25,
         progressions={"minor": ("i VI", "i iv", "i"), "phrygian": ("i II", "i")},
         layers=(

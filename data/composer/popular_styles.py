@@ -158,6 +158,42 @@ POPULAR = (
         ),
     ),
     Style(
+        name="symphonic metal", tags=("metal",), unsure=("orchestral",),
+        slots=12, bpm=(84, 176), groove="metal", looseness=0.006, accepts=0,
+        kit=16, progressions={"minor": ("i VI III VII", "i VII VI V", "i i VI VII", "i iv VI V")},
+        layers=(
+            Layer(programs=(48, 52, 54, 81, 30), centre=73, level=98, density=1.4),
+            Layer(programs=(30, 29), centre=45, level=108,
+                  patterns=(*CHUGS, "P---------------", "P-----P-P---P---"), gate=0.85),
+            Layer(programs=(30,), centre=50, level=100, patterns=(*CHUGS, "P---------------"), gate=0.9, chance=0.6),
+            Layer(programs=(48, 52, 50, 0), centre=64, level=88, patterns=(*HELD, "c-c-c-c-c-c-c-c-")),
+            Layer(programs=(34,), centre=36, level=96,
+                  patterns=("0000000000000000", "0-0-0-0-0-0-0-0-", "0---0---0-0-0---")),
+        ),
+    ),
+    Style(
+        name="doom metal", tags=("metal",), slots=6, bpm=(52, 92), groove="rock", looseness=0.01, accepts=0, kit=16,
+        progressions={"minor": ("i VI i VII", "i i iv VI"), "phrygian": ("i II i VII", "i i II i")},
+        layers=(
+            Layer(programs=(30,), centre=70, level=98, density=0.9, chance=0.6),
+            Layer(programs=(30,), centre=42, level=108,
+                  patterns=("P---------------", "P-------P---P---", "P---p---P---p-p-")),
+            Layer(programs=(30, 29), centre=49, level=100,
+                  patterns=("P---------------", "P-------P-------"), chance=0.7),
+            Layer(programs=(34,), centre=33, level=100, patterns=("0---------------", "0-------0---0---")),
+        ),
+    ),
+    Style(
+        name="metal guitars", tags=("metal",), slots=8, bpm=(90, 200), looseness=0.006, accepts=0,
+        progressions={"minor": ("i i VI VII", "i VI i VII", "i i iv VI"), "phrygian": ("i II i VII", "i i II i")},
+        layers=(
+            Layer(programs=(30,), centre=45, level=108, patterns=(*CHUGS, "P-----P-P---P---"), gate=0.8),
+            Layer(programs=(30, 29), centre=48, level=100,
+                  patterns=(*CHUGS, "P---------------"), gate=0.85, chance=0.6),
+            Layer(programs=(30,), centre=74, level=98, density=2.6, chance=0.5),
+        ),
+    ),
+    Style(
         name="punk", tags=("punk", "rock"), slots=7, bpm=(156, 208), groove="punk", accepts=0, kit=16,
         progressions={"major": ("I IV V IV", "I V vi IV", "I I IV V")},
         layers=(

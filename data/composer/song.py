@@ -54,7 +54,7 @@ def write_song(wish: Wish | None, rng: np.random.Generator, *, seconds: float) -
     return Sketch(
         style=style.name or None,
         tags=style.tags,
-        unsure=unsure_words(style.tags, beats_per_bar=setting.form.beats_per_bar),
+        unsure=(*unsure_words(style.tags, beats_per_bar=setting.form.beats_per_bar), *style.unsure),
         parts=tuple(
             perform(part, rng, spread=spread, swing=style.swing, force=setting.force, last_beat=setting.form.beats)
             for part in parts

@@ -68,6 +68,11 @@ CLASSICAL = {
     "major": ("I V I IV ii V I I", "I IV V I vi ii V I", "I V vi iii IV I IV V", "I vi ii V"),
     "minor": ("i iv V i VI iv V i", "i V i iv i V i i", "i VII III VI iv ii V i"),
 }
+EPIC = {
+    "minor": ("i VI III VII", "i i VI VII", "i VII VI V", "i iv i V", "i VI i VII"),
+    "dorian": ("i VII IV i", "i IV i VII"),
+    "major": ("I vi IV V", "I IV I V", "IV V vi I", "I V vi IV"),
+}
 FOLK = {"major": ("I IV I V", "I I IV V", "I V IV I", "I vi IV V"), "dorian": ("i VII i VII", "i IV i VII")}
 LOOPS = {"minor": ("i i VI VII", "i VI", "i iv", "i i i VII"), "dorian": ("i IV", "i i IV i")}
 JAZZ = {
@@ -111,6 +116,7 @@ class Style:
 
     Attributes:
         slots: of a block of the corpus (`data.composer.schedule`), how many pieces are of this style.
+        unsure: words beside those of `KIN` that are neither true nor false of its pieces.
         accepts: how many instruments foreign to the style may join without making it another.
         kit: the General MIDI drum kit.
     """
@@ -120,6 +126,7 @@ class Style:
     layers: tuple[Layer, ...]
     progressions: dict[str, tuple[str, ...]]
     bpm: tuple[int, int]
+    unsure: tuple[str, ...] = ()
     slots: int = 4
     accepts: int = 1
     groove: str = ""

@@ -94,6 +94,19 @@ def test_words_of_styles_that_are_akin_are_neither_true_nor_false() -> None:
     assert not {"techno", "classical", "jazz"} & set(unsure_of(("metal",)))
 
 
+def test_what_a_style_leaves_open_is_not_said_of_its_pieces() -> None:
+    facts = compose("a", seed=1, seconds=10, wish=Wish(kind="style", style="big beat")).facts
+    assert {"electronic", "dance"} <= set(facts.tags)
+    assert not {"techno", "drum and bass", "hip hop"} & {*facts.tags, *facts.absent}
+    assert "jazz" in facts.absent
+
+
+def test_a_distorted_guitar_alone_may_be_metal() -> None:
+    facts = compose("a", seed=1, seconds=10, wish=Wish(kind="solo", words=("distorted guitar",))).facts
+    assert "metal" not in {*facts.tags, *facts.absent}
+    assert "reggae" in facts.absent
+
+
 def test_all_that_a_piece_names_is_heard_in_every_ten_seconds_of_it(pieces: list[Composition]) -> None:
     for piece in pieces:
         seconds_per_beat = 60 / piece.facts.bpm

@@ -14,7 +14,7 @@ from data.datasets import magnatagatune
 from data.facts import TAGS
 from data.instruments import INSTRUMENT_TAGS
 
-PIECES = 6000
+PIECES = 7000
 NEEDED = 200
 HAVE_DRUMS = {style.name for style in STYLES if style.groove}
 
