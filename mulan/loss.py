@@ -134,7 +134,7 @@ def distillation_loss(audio: Tensor, words: Tensor, cosines: Tensor, taught: Ten
     Args:
         audio: unit float32 [b, d], the rows of this process; b is the same for all.
         words: unit float32 [w, d], the same words for all processes.
-        cosines: float32 [b, w], the teacher's.
+        cosines: float32 [b, w], those wanted: the teacher's, as they are or standardised.
         taught: bool [N, w] of the whole batch, which of them count.
 
     Raises:

@@ -99,6 +99,30 @@ class MuLan(nn.Module):
         latents = [self.audio_to_latent(self.audio(waveforms)).double() for waveforms in clips]
         self.audio_to_latent.bias.sub_(torch.cat(latents).mean(dim=0))
 
+    @torch.no_grad()
+    def centre_texts(self, texts: Iterable[tuple[Tensor, Tensor]], *, share: float = 1.0) -> None:
+        """Take `share` of their mean over these texts from the text latents, before they get unit length.
+
+        What all texts have in common brings the same few tracks to the top, whatever is asked for.
+
+        Args:
+            texts: batches of token ids int64 [n, t] and mask bool [n, t].
+        """
+        self.eval()
+        latents = [self.text_to_latent(self.text(ids, mask)).double() for ids, mask in texts]
+        self.text_to_latent.bias.sub_(share * torch.cat(latents).mean(dim=0))
+
+    @torch.no_grad()
+    def keep_of(self, other: Self, *, share: float) -> None:
+        """Mix the weights and statistics of a model of the same shape into this one's: `share` is the other's part.
+
+        Source: WiSE-FT, arXiv:2109.01903: between a model and what it was trained on to, much that both know stays.
+        """
+        theirs = other.state_dict()
+        for name, weight in self.state_dict().items():
+            if weight.is_floating_point():
+                weight.lerp_(theirs[name].to(weight), share)
+
     def prepare_for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
         """Freeze and speed up: `dtype` is that of the audio backbone, everything else stays float32."""
         self.eval().requires_grad_(False)

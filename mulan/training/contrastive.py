@@ -44,7 +44,9 @@ logger = logging.getLogger(__name__)
 
 _VALIDATION_ROWS = 32
 _IMAGINED_TOKENS = 16
+_TEXTS_AT_ONCE = 64
 _GLOSSARY_PHRASES = 32  # of a step
+_FEWEST_STANDARDISED = 20  # words: their mean shall be that of music, not of a kind of it
 _NO_TEXT = "music"  # stands where a clip has none; no loss looks at it
 
 
@@ -88,7 +90,8 @@ class MulanStage:
         ConfigError: what is to be trained does not exist or needs a package that is missing, or SpecAugment is asked
             for where there is no mel.
         CheckpointError: a backbone is not to be found or other than the configuration says.
-        ManifestError: there are no training tracks with captions or tags of their own.
+        ManifestError: there are no training tracks with captions or tags of their own, or too few words among them for
+            what is distilled to be standardised.
     """
 
     score = "valid_mrr"
@@ -100,13 +103,6 @@ class MulanStage:
         model, self._tokenizer = _begin(config)
         self._architecture = model.config
         runtime = choose_runtime("auto", config.precision)
-        self._start = (
-            StartingModel(model, self._tokens, runtime, rows=config.micro_batch) if config.distillation else None
-        )
-        set_trainable(model, config.trainable, seed=config.seed)
-        model.audio.backbone.prepare_for_training(runtime.device, checkpoint_activations=config.checkpoint_activations)
-        self._blueprint = _without_weights(model)  # what weights are put into to be saved
-        self.module = PairModule(model, has_bias=config.loss == "sigmoid")
         if config.distillation:
             tracks = [without_opinions(track) for track in tracks]
         told = [track for track in tracks if not track.is_mute]
@@ -114,6 +110,14 @@ class MulanStage:
         if config.distillation and not train:
             found = f"found {len(tracks)} tracks, none of the split 'train' with words of its own"
             raise ManifestError(f"{found}; give some captions or tags")
+        self._start = None
+        if config.distillation:
+            vocabulary = _vocabulary(train) if config.distillation.standardised else ()
+            self._start = StartingModel(model, self._tokens, runtime, rows=config.micro_batch, vocabulary=vocabulary)
+        set_trainable(model, config.trainable, seed=config.seed)
+        model.audio.backbone.prepare_for_training(runtime.device, checkpoint_activations=config.checkpoint_activations)
+        self._blueprint = _without_weights(model)  # what weights are put into to be saved
+        self.module = PairModule(model, has_bias=config.loss == "sigmoid")
         mute = [track for track in tracks if track.is_mute]
         if config.distillation:
             train += [track for track in mute if track.split == "train"]
@@ -140,7 +144,7 @@ class MulanStage:
         meanings = torch.empty(0)
         if self.config.glossary:
             phrases, meanings = self.config.glossary.draw(words, rng, phrases=_GLOSSARY_PHRASES)
-        started = self._start.cosines(batch, words, device) if self._start else None
+        started = self._start.targets(batch, words, device) if self._start else None
         parts: dict[str, Tensor] = {}
 
         def loss_of(audio: Tensor, text: Tensor, latents: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -209,7 +213,7 @@ class MulanStage:
         return scale * (audio @ text.T).sum()
 
     def save(self, weights: Mapping[str, Tensor], folder: Path) -> None:
-        """Write the model as users load it: LoRA's products merged into it, and centred if that is asked for."""
+        """Write the model as users load it: LoRA's products merged into it; if asked, mixed with its start, centred."""
         prefix = "model."
         model = copy.deepcopy(self._blueprint)
         # Copies: merging LoRA changes weights, and training may go on with these.
@@ -221,6 +225,13 @@ class MulanStage:
         own["log_scale"] = own["log_scale"].reshape(())
         model.load_state_dict(own, assign=True)
         merge_lora(model)
+        if self.config.keep_of_start and self.config.start_from:
+            model.keep_of(load_checkpoint(resolve(self.config.start_from)).model, share=self.config.keep_of_start)
+        if self.config.centre_texts and self.config.glossary:
+            phrases = [phrase for entry in self.config.glossary.entry for phrase in entry.say]
+            batches = (phrases[first : first + _TEXTS_AT_ONCE] for first in range(0, len(phrases), _TEXTS_AT_ONCE))
+            texts = (self._tokens(batch, torch.device("cpu")) for batch in batches)
+            model.centre_texts(texts, share=self.config.centre_texts)
         if self.config.centre:
             middles = centred_batches(self._train, batch_size=_VALIDATION_ROWS)
             with choose_runtime("cpu").autocast():
@@ -275,6 +286,21 @@ def _begin(config: MulanTrainConfig) -> tuple[MuLan, TextTokenizer]:
         config.check(described)
         model, tokenizer = build_model(config.model, seed=config.seed, audio_from=config.audio_from)
     return model, tokenizer
+
+
+def _vocabulary(tracks: Sequence[Track]) -> list[str]:
+    """The words said or denied of tracks.
+
+    Raises:
+        ManifestError: they are so few that a clip's mean over them would say what kind of music they are of.
+    """
+    words = {word for track in tracks for word in (*track.tags, *track.absent)}
+    if len(words) < _FEWEST_STANDARDISED:
+        raise ManifestError(
+            f"distillation.standardised: the training tracks have {len(words)} words as tags or absent; need"
+            f" {_FEWEST_STANDARDISED}, or standardised = false"
+        )
+    return sorted(words)
 
 
 def _without_weights(model: MuLan) -> MuLan:

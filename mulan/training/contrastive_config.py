@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from data.audio import MIN_SECONDS
 from data.augment import AudioAugmentation
@@ -29,6 +29,8 @@ class Distillation(StrictModel):
 
     Attributes:
         weight: of `mulan.loss.distillation_loss`.
+        standardised: teach of each clip its cosines less their mean over all words of the training tracks, in units of
+            their deviation, see `mulan.training.start.StartingModel`; needs 20 words, better all that music is called.
         audio: how these clips are augmented: both models hear the same, so anything goes.
 
     Source: Learning without Forgetting, arXiv:1606.09282; that augmentation should be rich, and the same for both,
@@ -36,6 +38,7 @@ class Distillation(StrictModel):
     """
 
     weight: PositiveFloat = 0.5
+    standardised: bool = False
     audio: AudioAugmentation = AudioAugmentation()
 
 
@@ -56,6 +59,8 @@ class MulanTrainConfig(TrainingConfig):
         kin: up to so many clips of a batch in a row share a tag: what they do not share is then what is learnt.
         centre: shift the audio latents of what is saved by their mean over the middles of the training tracks, which
             are read for it at each save; what is validated is not shifted.
+        keep_of_start: of what is saved, the part of the weights of `start_from`, see `MuLan.keep_of`.
+        centre_texts: take from the text latents of what is saved so much of their mean over the glossary's phrases.
         text, audio: how captions and crops are augmented.
     """
 
@@ -69,6 +74,8 @@ class MulanTrainConfig(TrainingConfig):
     trainable: TrainableConfig = TrainableConfig()
     kin: PositiveInt = 1
     centre: bool = False
+    keep_of_start: float = Field(default=0.0, ge=0.0, lt=1.0)
+    centre_texts: float = Field(default=0.0, ge=0.0, le=1.0)
     text: TextAugmentation = TextAugmentation()
     audio: AudioAugmentation = AudioAugmentation()
 
@@ -79,6 +86,10 @@ class MulanTrainConfig(TrainingConfig):
             raise ValueError(f'model, start_from: found {found}; give one of them, as in start_from = "mulan-mini"')
         if self.start_from and self.audio_from:
             raise ValueError("audio_from: start_from gives all of the model; leave one of them out")
+        if self.keep_of_start and not self.start_from:
+            raise ValueError("keep_of_start: there is no model to keep of; set start_from, or leave it out")
+        if self.centre_texts and not self.glossary:
+            raise ValueError("centre_texts: centres on the phrases of a glossary; set glossary, or leave it out")
         if self.distillation and not (self.start_from and self.tag_weight):
             raise ValueError("distillation: needs start_from, and the words of tag_weight; set both")
         if self.distillation and self.distillation.audio.spec_augment:

@@ -94,6 +94,21 @@ def mulan_config(tiny_config, external_backbone) -> MulanTrainConfig:
 
 
 @pytest.fixture
+def quiet(mulan_config) -> MulanTrainConfig:
+    """Without dropout, so that two ways to compute the same can be compared."""
+    backbone = mulan_config.model.audio.backbone.model_copy(update={"dropout": 0.0})
+    audio = mulan_config.model.audio.model_copy(update={"backbone": backbone})
+    return changed(mulan_config, model=mulan_config.model.model_copy(update={"audio": audio}))
+
+
+@pytest.fixture
+def started(quiet, music, train, tmp_path) -> MulanTrainConfig:
+    """Goes on from a model of seven steps."""
+    folder = train(MulanStage(quiet, music), tmp_path / "first")
+    return changed(quiet, model=None, start_from=f"local:{folder}", tag_weight=1.0, batch_norm="frozen")
+
+
+@pytest.fixture
 def augmented(mulan_config) -> MulanTrainConfig:
     """The same with every kind of augmentation."""
     text = TextAugmentation(tag_dropout=0.2, sentence_dropout=0.2, template_share=0.5)

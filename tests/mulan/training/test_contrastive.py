@@ -24,7 +24,7 @@ from mulan.distributed import Share
 from mulan.mert import Mert, MertConfig
 from mulan.model import MuLanConfig
 from mulan.runtime import choose_runtime
-from mulan.training import loop
+from mulan.training import contrastive, loop
 from mulan.training.contrastive import MulanStage
 from mulan.training.contrastive_config import Distillation, MulanTrainConfig
 from mulan.training.loop import _prepare_batch_norm
@@ -32,14 +32,6 @@ from mulan.training.trainable import TrainableConfig
 
 EXACT = 1e-5  # on the scale of a tensor's largest value, or of 1 if that is more
 TINY_MERT = MertConfig(conv_dim=8, dim=32, depth=2, heads=2, ffn_dim=32)
-
-
-@pytest.fixture
-def quiet(mulan_config, changed):
-    """Without dropout, so that two ways to compute the same can be compared."""
-    backbone = mulan_config.model.audio.backbone.model_copy(update={"dropout": 0.0})
-    audio = mulan_config.model.audio.model_copy(update={"backbone": backbone})
-    return changed(mulan_config, model=mulan_config.model.model_copy(update={"audio": audio}))
 
 
 @pytest.fixture
@@ -272,13 +264,6 @@ def test_words_have_the_same_gradient_in_one_piece_and_in_chunks(quiet, changed,
         torch.testing.assert_close(gradient, whole[name], rtol=0, atol=EXACT * scale, msg=name)
 
 
-@pytest.fixture
-def started(quiet, changed, music, train, tmp_path):
-    """Goes on from a model of seven steps."""
-    folder = train(MulanStage(quiet, music), tmp_path / "first")
-    return changed(quiet, model=None, start_from=f"local:{folder}", tag_weight=1.0, batch_norm="frozen")
-
-
 def test_a_run_can_go_on_from_a_trained_model(started, music, train, tmp_path):
     stage = MulanStage(started, music)
     first = load_file(tmp_path / "first" / "model" / "model.safetensors")
@@ -287,6 +272,33 @@ def test_a_run_can_go_on_from_a_trained_model(started, music, train, tmp_path):
     second = load_file(train(stage, tmp_path / "second") / "model.safetensors")
     assert second.keys() == first.keys()
     assert not second["audio_to_latent.weight"].equal(first["audio_to_latent.weight"])
+
+
+def test_what_is_saved_keeps_a_part_of_the_weights_it_started_from(started, changed, music, train, tmp_path):
+    folders = {}
+    for share in (0.0, 0.25):
+        folders[share] = train(MulanStage(changed(started, keep_of_start=share), music), tmp_path / f"{share}")
+    first, alone, mixed = (
+        load_file(folder / "model.safetensors") for folder in (tmp_path / "first" / "model", *folders.values())
+    )
+    for name, weight in mixed.items():
+        expected = 0.75 * alone[name].float() + 0.25 * first[name].float()
+        torch.testing.assert_close(weight.float(), expected, rtol=2e-3, atol=1e-5, msg=name)  # float16 is kept
+
+
+def test_texts_are_saved_centred_on_the_phrases_of_the_glossary(started, changed, music, train, tmp_path):
+    entries = [{"say": [f"phrase {number}" for number in range(70)], "near": {"piano": 2}}]
+    glossary = Glossary.model_validate({"entry": entries})
+    means = {}
+    for share in (0.0, 0.5, 1.0):
+        config = changed(started, glossary=glossary, centre_texts=share)
+        model = load_checkpoint(train(MulanStage(config, music), tmp_path / f"{share}")).model.eval()
+        tokens = MulanStage(config, music)._tokens(glossary.entry[0].say, torch.device("cpu"))
+        with torch.no_grad():
+            means[share] = model.text_to_latent(model.text(*tokens)).mean(dim=0)
+    scale = float(means[0.0].abs().max())
+    torch.testing.assert_close(means[0.5], means[0.0] / 2, rtol=0, atol=2e-3 * scale)  # float16 is kept
+    assert float(means[1.0].abs().max()) < 2e-3 * scale
 
 
 def told_and_mute(music) -> list:
@@ -356,9 +368,16 @@ def test_words_of_a_teacher_are_not_kept_for_truth(started, changed, music):
     assert numbers["loss_of_distillation"].isfinite()
 
 
+@pytest.fixture(params=[False, True], ids=["as it is", "standardised"])
+def teacher(request, monkeypatch) -> Distillation:
+    """Both kinds of distillation, the second allowed over the two words that there are."""
+    monkeypatch.setattr(contrastive, "_FEWEST_STANDARDISED", 2)
+    return Distillation(weight=0.5, standardised=request.param)
+
+
 @pytest.mark.parametrize("size", [2, 3])
-def test_micro_batches_keep_what_the_whole_batch_does(size, started, changed, music):
-    config = changed(started, batch_size=8, distillation=Distillation(weight=0.5))
+def test_micro_batches_keep_what_the_whole_batch_does(size, started, changed, music, teacher):
+    config = changed(started, batch_size=8, distillation=teacher)
     tracks = told_and_mute(music)
     plain, numbers = step_of(config, tracks)
     cut, found = step_of(changed(config, micro_batch=size), tracks)
@@ -392,6 +411,8 @@ def test_micro_batches_keep_what_the_whole_batch_does(size, started, changed, mu
             },
             r"distillation\.audio\.spec_augment: all clips have that of audio",
         ),
+        ({"keep_of_start": 0.3}, "keep_of_start: there is no model to keep of; set start_from, or leave it out"),
+        ({"centre_texts": 0.3}, "centre_texts: centres on the phrases of a glossary; set glossary, or leave it out"),
         (
             {"model": None, "start_from": "x", "tag_weight": 1.0, "centre": True, "distillation": Distillation()},
             "centre: would shift what distillation holds in place; set centre = false",
@@ -404,10 +425,10 @@ def test_settings_that_contradict_each_other_are_refused(mulan_config, changed, 
 
 
 def test_a_stopped_distillation_by_muon_ends_as_the_uninterrupted_one(
-    started, changed, music, train, stop_at, assert_same_run, tmp_path
+    started, changed, music, train, stop_at, assert_same_run, tmp_path, teacher
 ):
     def stage() -> MulanStage:
-        return MulanStage(changed(started, optimizer="muon", distillation=Distillation()), told_and_mute(music))
+        return MulanStage(changed(started, optimizer="muon", distillation=teacher), told_and_mute(music))
 
     train(stage(), tmp_path / "straight")
     stop_at(stage(), tmp_path / "broken", 5)
