@@ -22,17 +22,19 @@ lint: .venv/installed-dev
 OUT ?= $(HOME)/mulan-mini
 TRAIN := $(CURDIR)/configs/train
 MULAN := $(CURDIR)/$(BIN)/mulan
-MANIFESTS := --manifest corpus/manifest.jsonl --manifest real/labelled.jsonl
+MANIFESTS := --manifest corpus/manifest.jsonl --manifest arrangements/manifest.jsonl --manifest real/labelled.jsonl
 
 model: .venv/installed-dev
 	mkdir -p "$(OUT)"
-	cd "$(OUT)" && $(MULAN) data render corpus --pieces 6000 --seed 5 --workers 2
+	cd "$(OUT)" && $(MULAN) data render corpus --pieces 7000 --seed 7 --workers 2
+	cd "$(OUT)" && $(MULAN) data render arrangements --arrangements --pieces 3000 --seed 8 --workers 2
 	cd "$(OUT)" && $(MULAN) data music real --reserved
 	cd "$(OUT)" && $(MULAN) data label real/manifest.jsonl real/labelled.jsonl --logits real/MSD_musicnn.npz
 	cd "$(OUT)" && $(MULAN) train rvq $(TRAIN)/mel-rvq.toml $(MANIFESTS) --out quantizer
 	cd "$(OUT)" && $(MULAN) train muq $(TRAIN)/muq-mini.toml $(MANIFESTS) --out muq
 	cd "$(OUT)" && $(MULAN) train mulan $(TRAIN)/mulan-mini.toml $(MANIFESTS) --out run
-	cd "$(OUT)" && $(MULAN) train mulan $(TRAIN)/mulan-mini-2.toml $(MANIFESTS) --set name=mulan-mini --out run2
+	cd "$(OUT)" && $(MULAN) train mulan $(TRAIN)/mulan-mini-2.toml $(MANIFESTS) --out run2
+	cd "$(OUT)" && $(MULAN) train mulan $(TRAIN)/mulan-mini-3.toml $(MANIFESTS) --set name=mulan-mini --out run3
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
