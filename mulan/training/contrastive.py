@@ -27,6 +27,7 @@ from data.texts import draw_words
 from mulan.backbones import complete_config
 from mulan.checkpoint import build_model, load_checkpoint, save_checkpoint
 from mulan.distributed import Share, gather_objects
+from mulan.encoding import TEXTS_PER_BATCH
 from mulan.hub import resolve
 from mulan.loss import INITIAL_BIAS, MAX_LOGIT_SCALE, contrastive_loss, distillation_loss, glossary_loss, tag_loss
 from mulan.mel import HOP_SAMPLES, MEL_BANDS
@@ -44,7 +45,6 @@ logger = logging.getLogger(__name__)
 
 _VALIDATION_ROWS = 32
 _IMAGINED_TOKENS = 16
-_TEXTS_AT_ONCE = 64
 _GLOSSARY_PHRASES = 32  # of a step
 _FEWEST_STANDARDISED = 20  # words: their mean shall be that of music, not of a kind of it
 _NO_TEXT = "music"  # stands where a clip has none; no loss looks at it
@@ -229,7 +229,7 @@ class MulanStage:
             model.keep_of(load_checkpoint(resolve(self.config.start_from)).model, share=self.config.keep_of_start)
         if self.config.centre_texts and self.config.glossary:
             phrases = [phrase for entry in self.config.glossary.entry for phrase in entry.say]
-            batches = (phrases[first : first + _TEXTS_AT_ONCE] for first in range(0, len(phrases), _TEXTS_AT_ONCE))
+            batches = (phrases[first : first + TEXTS_PER_BATCH] for first in range(0, len(phrases), TEXTS_PER_BATCH))
             texts = (self._tokens(batch, torch.device("cpu")) for batch in batches)
             model.centre_texts(texts, share=self.config.centre_texts)
         if self.config.centre:
