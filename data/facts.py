@@ -23,6 +23,8 @@ TAGS = (
     *INSTRUMENT_TAGS, "drums", "no drums", "tabla", "slow", "fast", "solo", "quiet", "loud", "no vocals", *STYLE_TAGS,
     *ALIASES,
 )  # fmt: skip
+# Which nobody calls a piece with a synthesizer, unless it was written as one.
+_NEVER_WITH_SYNTH = ("classical", "baroque", "early music")
 _BOWED = frozenset({40, 41, 42, 43, 110})
 _NEEDS_KIT = (
     "rock", "punk", "reggae", "ska", "funk", "disco", "techno", "house", "trance", "acid", "drum and bass",
@@ -154,6 +156,8 @@ class Facts:
     def _style_verdict(self, tag: str) -> bool | None:
         if tag in self.style_tags:
             return True
+        if tag in _NEVER_WITH_SYNTH and self._instrument_verdict("synth"):
+            return False
         if tag in self.unsure_tags:
             return None
         if self.style is not None:

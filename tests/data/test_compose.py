@@ -101,6 +101,16 @@ def test_what_a_style_leaves_open_is_not_said_of_its_pieces() -> None:
     assert "jazz" in facts.absent
 
 
+def test_ambient_music_is_not_classical_where_a_synthesizer_plays() -> None:
+    """And may be where it is of strings alone; a style that says it is classical is so with a synthesizer, too."""
+    ambient = replace(
+        SOLO_PIANO, style="ambient", style_tags=("ambient",), unsure_tags=unsure_of(("ambient",)), programs=(89, 48)
+    )
+    assert {"classical", "classic", "baroque", "early music"} <= set(ambient.absent)
+    assert "classical" not in {*replace(ambient, programs=(48,)).tags, *replace(ambient, programs=(48,)).absent}
+    assert "classical" in replace(ambient, style_tags=("classical",)).tags
+
+
 def test_a_distorted_guitar_alone_may_be_metal() -> None:
     facts = compose("a", seed=1, seconds=10, wish=Wish(kind="solo", words=("distorted guitar",))).facts
     assert "metal" not in {*facts.tags, *facts.absent}
