@@ -85,7 +85,7 @@ def train(
             raise
         console.summarise_unread(out / "skipped.jsonl")
     if current_share().rank == 0:
-        start = getattr(settings, "start_from", None)
+        start = settings.start_from if stage is StageName.MULAN else None
         write_provenance(folder, tracks, start=(start, resolve(start)) if start else None)
     remedy = {
         StageName.CODEC: f"name it as targets.name of mulan train muq: local:{folder}",

@@ -32,10 +32,11 @@ def test_vectors_that_are_no_numbers_count_as_collapsed():
 
 
 def test_the_shipped_model_is_far_from_collapse():
+    # Of this warning alone: what tests before this one left to the garbage collector may warn here too.
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", TextCollapseWarning)
         found = warn_if_collapsed(load_encoder("mulan-mini", device="cpu", precision="float32"))
-    assert found.mean_cosine < 0.35  # 0.33; collapse is from 0.95
+    assert found.mean_cosine < 0.35  # 0.20; collapse is from 0.95
 
 
 def test_the_texts_are_all_different():
