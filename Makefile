@@ -10,9 +10,10 @@ SOURCES := data mulan indexing app tests
 app: .venv/installed
 	$(BIN)/mulan serve
 
+# Many tests leave a core idle, so two processes of one thread each; the tests of a file share what they set up.
 test: .venv/installed-dev lint
 	$(BIN)/mypy
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check $(SOURCES)
