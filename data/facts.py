@@ -23,7 +23,7 @@ TAGS = (
     *INSTRUMENT_TAGS, "drums", "no drums", "tabla", "slow", "fast", "solo", "quiet", "loud", "no vocals", *STYLE_TAGS,
     *ALIASES,
 )  # fmt: skip
-# Which nobody calls a piece with a synthesizer, unless it was written as one.
+# Styles that nobody names where a synthesizer plays, but for pieces that were written in them.
 _NEVER_WITH_SYNTH = ("classical", "baroque", "early music")
 _BOWED = frozenset({40, 41, 42, 43, 110})
 _NEEDS_KIT = (
