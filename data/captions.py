@@ -226,9 +226,10 @@ def _question(facts: Facts, rng: np.random.Generator) -> str:
 
 
 def _negation(facts: Facts, rng: np.random.Generator) -> str:
-    """What it is, and one thing that it has not."""
+    """What it is, and one thing that it has not; a large band may have all that one may miss."""
+    listed = _list(facts, rng)
     missed = [word for word in _MISSED if word in facts.absent]
-    return f"{_list(facts, rng)}, {_pick(('no', 'without', 'but no'), rng)} {_pick(missed, rng)}"
+    return f"{listed}, {_pick(('no', 'without', 'but no'), rng)} {_pick(missed, rng)}" if missed else listed
 
 
 def _mood(facts: Facts, rng: np.random.Generator) -> str:

@@ -157,3 +157,13 @@ def test_a_full_caption_of_a_solo_says_so_and_styles_without_a_word_are_said_by_
     assert full_caption(SLOW_SOLO_PIANO) == "A slow classical piece for solo piano, around 60 bpm."
     named = replace(SLOW_SOLO_PIANO, style="gypsy jazz", style_tags=("jazz",))
     assert full_caption(named).startswith("A slow gypsy jazz piece")
+
+
+def test_of_a_band_that_has_all_one_may_miss_nothing_is_said_to_be_missing() -> None:
+    piano, strings, brass, choir, flute, lead, guitar, saxophone, violin = 0, 48, 61, 52, 73, 80, 27, 65, 40
+    band = replace(
+        SLOW_SOLO_PIANO, programs=(piano, strings, brass, choir, flute, lead, guitar, saxophone, violin), drums="kit"
+    )
+    captions = _many(band)
+    assert captions
+    assert not [caption for caption in captions if re.search(r"\b(no|without)\b", caption)]
