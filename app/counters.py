@@ -7,7 +7,6 @@ from collections.abc import Mapping
 _HELP = {
     "mulan_requests_total": ("counter", "Requests answered, by route, method and status."),
     "mulan_request_seconds_total": ("counter", "Seconds spent on them, by route and method."),
-    "mulan_requests_now": ("gauge", "Requests being answered."),
     "mulan_tracks": ("gauge", "Tracks of the index."),
     "mulan_windows": ("gauge", "Windows of the index."),
 }

@@ -4,6 +4,7 @@ A track is asked for by its id, so no path from a client ever reaches the file s
 cannot be heard.
 """
 
+import hashlib
 import os
 import secrets
 import socket
@@ -46,7 +47,9 @@ PLAYABLE = {
     ".webm": "audio/webm",
 }
 WAV_SAMPLE_RATE = 44100
-FILE_ROUTE = "/gradio_api/file="
+MOST_DECODED = 100
+"""Of these copies, 5 MB a minute, the latest stay on the disk until the server ends."""
+FILE_ROUTE = "/gradio_api/file"
 
 
 def create_app(service: SearchService, *, hosts: Sequence[str] = LOOPBACK, token: str | None = None) -> FastAPI:
@@ -95,7 +98,7 @@ def create_app(service: SearchService, *, hosts: Sequence[str] = LOOPBACK, token
 
 
 class UploadsOnly:
-    """Refuse gradio's file route whatever is not an absolute path.
+    """Refuse gradio's file routes (`file=…` and `file/…`) whatever is not an absolute path after `file=`.
 
     Gradio itself then allows only what a visitor uploaded. What remains is that it would fetch any public
     http(s) address for the visitor, and resolve relative paths in the working directory.
@@ -107,7 +110,7 @@ class UploadsOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass everything else on."""
         path = scope.get("path", "")
-        if path.startswith(FILE_ROUTE) and not path.removeprefix(FILE_ROUTE).startswith("/"):
+        if path.startswith(FILE_ROUTE) and not path.removeprefix(FILE_ROUTE).startswith("=/"):
             await PlainTextResponse("only uploaded files are served here", 403)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -122,7 +125,7 @@ def _audio_response(service: SearchService, track_id: str, decoded: Path) -> Res
         return _not_found(f"{path.name} is no longer where it was indexed; sync the index again")
     media_type = PLAYABLE.get(path.suffix.lower())
     try:
-        playable = path if media_type else _decode(path, decoded / f"{track_id}.wav")
+        playable = path if media_type else _decode(path, decoded)
     except AudioError as error:
         return _not_found(str(error).replace(str(path), path.name))
     headers = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
@@ -134,20 +137,32 @@ def _not_found(reason: str) -> Response:
     return PlainTextResponse(reason.encode(errors="replace"), 404)
 
 
-def _decode(path: Path, wav: Path) -> Path:
-    """Write a 16-bit mono copy, once: seeking sends many requests for one track."""
+def _decode(path: Path, folder: Path) -> Path:
+    """A 16-bit mono copy of what the file holds now, written once: seeking sends many requests for one track."""
+    status = path.stat()
+    name = hashlib.blake2b(f"{path}\0{status.st_mtime_ns}\0{status.st_size}".encode(errors="surrogateescape"))
+    wav = folder / f"{name.hexdigest()}.wav"
     if not wav.exists():
         # Written beside and renamed, so that a second request never sees half a file.
-        with tempfile.NamedTemporaryFile(dir=wav.parent, suffix=".wav", delete=False) as part:
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
             pass
         try:
-            with soundfile.SoundFile(part.name, "w", samplerate=WAV_SAMPLE_RATE, channels=1, subtype="PCM_16") as out:
+            with soundfile.SoundFile(
+                part.name, "w", samplerate=WAV_SAMPLE_RATE, channels=1, format="WAV", subtype="PCM_16"
+            ) as out:
                 for block in stream_audio(path, sample_rate=WAV_SAMPLE_RATE):
                     out.write(block)
             Path(part.name).replace(wav)
         finally:
             Path(part.name).unlink(missing_ok=True)
+        _forget_oldest(folder)
     return wav
+
+
+def _forget_oldest(folder: Path) -> None:
+    """Delete copies until they are few enough; one that is being sent is read to its end all the same."""
+    for wav in sorted(folder.glob("*.wav"), key=lambda wav: wav.stat().st_mtime_ns)[:-MOST_DECODED]:
+        wav.unlink(missing_ok=True)
 
 
 def serve(service: SearchService, *, host: str, port: int, token: str | None = None) -> None:

@@ -35,11 +35,15 @@ _FFMPEG_FORMATS = (
 )
 # Of these, the ones that state their length; in the others FFmpeg guesses it from the bit rate.
 _FFMPEG_STATES_LENGTH = {"aiff", "ape", "flac", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "tta", "wav", "wv"}
+# Frames one after another, without a header over all: from the bit rate of the first, FFmpeg may guess 510 s for 60.
+_FFMPEG_BARE_FRAMES = {"aac", "ac3", "amr", "dts", "eac3", "loas", "mp3"}
 
 # Small, because libsndfile drops the whole read in which it meets damage.
 _READ_SAMPLES = 16_384
 # Writers of wav that could not seek back leave a length near 2^31 or 2^32, which is no promise.
 _UNKNOWN_BYTES = 0x7FFF0000
+
+_FIRST_BYTES = 16
 
 _REMEDY = "give a wav, flac, mp3, ogg, opus, m4a, aac or wma file"
 
@@ -75,7 +79,7 @@ def audio_error(path: AudioPath, found: str, remedy: str) -> AudioError:
 
 
 def read_info(path: AudioPath) -> AudioInfo:
-    """Rate, channels and length from the file's headers; AudioError if it is not audio."""
+    """Rate, channels and length from the file's headers, or the sum of its frames; AudioError if it is not audio."""
     with open_file(path) as file:
         if _is_for_soundfile(file):
             with contextlib.suppress(soundfile.SoundFileError), _open_soundfile(file) as sound:
@@ -117,7 +121,7 @@ def open_file(path: AudioPath) -> Iterator[BinaryIO]:
     """The file, opened and not empty, at its beginning.
 
     Raises:
-        AudioError: it is not there, cannot be opened, or is empty.
+        AudioError: it is not there, cannot be opened or read, or is empty.
     """
     try:
         file = _open_member(path) if isinstance(path, TarMember) else _open_plain(Path(path))
@@ -127,7 +131,13 @@ def open_file(path: AudioPath) -> Iterator[BinaryIO]:
         found = f"found a file that cannot be opened ({error.strerror})"
         raise audio_error(path, found, "check its name and permissions") from error
     with file:
-        if not file.read(1):
+        try:
+            # As much as any look at its beginning takes: what a disk fails to give, it fails to give here.
+            start = file.read(_FIRST_BYTES)
+        except OSError as error:
+            found = f"found a file that cannot be read ({error.strerror or error})"
+            raise audio_error(path, found, "check the disk") from error
+        if not start:
             raise audio_error(path, "found an empty file (0 bytes)", _REMEDY)
         file.seek(0)
         yield file
@@ -227,6 +237,8 @@ def open_ffmpeg(path: AudioPath, file: BinaryIO) -> Iterator[tuple[av.container.
         stream = container.streams.best("audio")
         if not isinstance(stream, av.AudioStream):
             raise audio_error(path, f"found no audio stream ({container.format.name})", _REMEDY)
+        if stream.codec_context is None:  # a container may name a codec that FFmpeg has never heard of
+            raise audio_error(path, f"found no audio of a known codec ({container.format.name})", _REMEDY)
         yield container, stream
 
 
@@ -235,18 +247,32 @@ def _reason(error: Exception) -> str:
 
 
 def _ffmpeg_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
+    if container.format.name in _FFMPEG_BARE_FRAMES and not _is_stated(container, stream):
+        return _counted_seconds(container, stream)
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     # The container's length is that of its longest stream, which may be the picture.
     return None if container.streams.video or not container.duration else container.duration / av.time_base
 
 
+def _counted_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
+    """The length of all frames; reads the file, and decodes none of it."""
+    ticks = 0
+    with contextlib.suppress(av.FFmpegError, OSError):  # what is damaged ends there, as for `read_blocks`
+        for packet in container.demux(stream):
+            ticks += packet.duration or 0
+    return float(ticks * stream.time_base) if stream.time_base else 0.0
+
+
 def _ffmpeg_promise(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
-    is_stated = container.format.name in _FFMPEG_STATES_LENGTH
+    return _ffmpeg_seconds(container, stream) if _is_stated(container, stream) else None
+
+
+def _is_stated(container: av.container.InputContainer, stream: av.AudioStream) -> bool:
     if container.format.name == "mp3":
         # Its length is in the same optional header as its encoder delay, which FFmpeg puts in start_time.
-        is_stated = bool(stream.start_time)
-    return _ffmpeg_seconds(container, stream) if is_stated else None
+        return bool(stream.start_time)
+    return container.format.name in _FFMPEG_STATES_LENGTH
 
 
 def _ffmpeg_blocks(path: AudioPath, file: BinaryIO, *, start: float, ending: Ending) -> Iterator[Block]:

@@ -2,6 +2,7 @@
 
 import re
 import struct
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -98,6 +99,10 @@ def _bpm(found: TinyTag) -> float | None:
 
 
 def _one_line(text: str | None) -> str | None:
-    """Printable text without line breaks; bytes of a name that are not UTF-8 become U+FFFD; None if blank."""
-    printable = (text or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return " ".join(printable.replace("\0", " ").split()) or None
+    """Text without line breaks and what else would steer a terminal; None if blank.
+
+    Bytes of a name that are not UTF-8 become U+FFFD.
+    """
+    whole = (text or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    harmless = "".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in whole)
+    return " ".join(harmless.split()) or None

@@ -18,7 +18,16 @@ from indexing.embedding import SHARD_TRACKS
 from indexing.engines import ENGINE_FILE, check_engine
 from indexing.lock import is_written, looking
 from indexing.model import ModelRecord
-from indexing.shards import SHARDS, Shard, leftovers, read_shard, remove_leftovers, shard_sha256, write_shard
+from indexing.shards import (
+    SHARDS,
+    DamagedShardError,
+    Shard,
+    leftovers,
+    read_shard,
+    remove_leftovers,
+    shard_sha256,
+    write_shard,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +167,8 @@ def verify(folder: Path) -> list[Finding]:
     and a line in the log says that they were passed over. A writer clears away what others left before it starts.
 
     Raises:
-        StoreError: the catalogue itself is damaged: then only a copy of it, or a new index, can help.
+        StoreError: the catalogue itself is damaged: then only a copy of it, or a new index, can help; or a shard
+            cannot be read now, by this user or on this machine, which is no damage.
     """
     with Catalogue.open(folder) as catalogue:
         catalogue.check()
@@ -183,7 +193,8 @@ def repair(folder: Path) -> RepairReport:
     """Drop the tracks of broken shards, so that the next sync embeds them again, and remove what is of no use.
 
     Raises:
-        StoreError: the catalogue is damaged, another process is writing, or the folder may not be written.
+        StoreError: the catalogue is damaged, a shard cannot be read now (nothing is dropped then), another process is
+            writing, or the folder may not be written.
     """
     findings = verify(folder)
     with _writer(folder) as writer:
@@ -266,7 +277,7 @@ def _problems(folder: Path, model: ModelRecord, record: ShardRecord, blocks: Seq
         shard = read_shard(folder, record, dim=model.dim)
         if shard_sha256(folder, record) != record.sha256:
             yield f"{folder}: shard {record.name} is not what was written (SHA-256 differs): the disk may be failing"
-    except StoreError as error:
+    except DamagedShardError as error:
         yield str(error)
         return
     if record.fingerprint != model.fingerprint:

@@ -8,7 +8,6 @@ Paths are text, relative to their library's root. Bytes in them that are not UTF
 `\\udcff`, and a backslash therefore as two.
 """
 
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple, Self
 from data.errors import StoreError
 from indexing.model import ModelRecord
 from indexing.query import add_functions
+from indexing.stored_paths import decoded
 
 FORMAT = 2
 CATALOGUE = "catalogue.sqlite"
@@ -336,15 +336,3 @@ def refuse_old_format(folder: Path) -> None:
     if (folder / _OLD_MANIFEST).is_file():
         remedy = f"delete the folder and make it anew: mulan index sync LIBRARY --index {folder}"
         raise StoreError(f"{folder}: index format 1, of an older mulan; this one reads {FORMAT}; {remedy}")
-
-
-def encoded(path: str) -> str:
-    """A path as text that SQLite can hold."""
-    return re.sub(r"[\\\udc80-\udcff]", lambda byte: f"\\u{ord(byte[0]):04x}" if byte[0] != "\\" else "\\\\", path)
-
-
-def decoded(text: str) -> str:
-    """The path that `encoded` was given."""
-    if "\\" not in text:  # all but a few; this is called for every track of a library
-        return text
-    return re.sub(r"\\(?:\\|u(dc[89a-f][0-9a-f]))", lambda code: chr(int(code[1], 16)) if code[1] else "\\", text)

@@ -28,7 +28,6 @@ from indexing.catalogue import (
     ShardRecord,
     TrackEntry,
     connect,
-    encoded,
     reaching,
     refuse_old_format,
     transaction,
@@ -37,6 +36,7 @@ from indexing.lock import LOCK, writing
 from indexing.model import ModelRecord, check_model
 from indexing.scan import AudioFile
 from indexing.shards import remove_leftovers, sync_folder
+from indexing.stored_paths import encoded
 
 
 @dataclass(frozen=True, kw_only=True)

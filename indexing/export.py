@@ -10,7 +10,8 @@ import numpy as np
 
 from data.errors import MulanError
 from data.files import written_aside
-from indexing.catalogue import TrackEntry, encoded
+from indexing.catalogue import TrackEntry
+from indexing.stored_paths import encoded
 from indexing.tracks import Floats, Holdings, read_holdings
 
 Level = Literal["track", "window"]

@@ -50,8 +50,8 @@ class Scan:
     Attributes:
         root: absolute path of the library.
         files: the audio files.
-        passed_over: what may be music and is not taken: links to folders, things that are no regular file.
-        unseen: what could not be looked at; nothing is known of what lies in or below it.
+        passed_over: what may be music and is not taken: things that are no regular file.
+        unseen: what was not looked at: it could not be, or is a link to a folder; nothing is known of what lies below.
         mounts: folders that are on another disk than their parent, those of `unseen` included.
     """
 
@@ -165,7 +165,9 @@ class _Walk:
         if entry.is_dir(follow_symlinks=False):
             return self._subfolder(entry, path, disk=folder.disk, rules=rules)
         if entry.is_symlink() and entry.is_dir():
-            self.passed_over.append(Remark(path, "a link to a folder"))
+            # Not gone: who moves a folder to another disk and leaves a link in its place keeps its tracks.
+            if not self._is_left_out(f"{path}/", rules):
+                self.unseen.append(Remark(path, "a link to a folder, which is not followed"))
         elif os.path.splitext(path)[1].lower() in AUDIO_SUFFIXES:
             self._file(entry, path, rules)
         return []

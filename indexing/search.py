@@ -78,12 +78,13 @@ def read_playlist(path: Path) -> list[Path]:
     """
     content = path.read_bytes()
     if path.suffix.lower() == ".jspf":
-        lines = _jspf_locations(json.loads(content))
+        lines, place = _jspf_locations(json.loads(content)), _of_address
     else:
         # M3U is in the bytes of its file system, M3U8 in UTF-8; both are what paths are made of here.
         text = os.fsdecode(content.removeprefix(b"\xef\xbb\xbf"))
         lines = [line.strip() for line in text.split("\n") if line.strip() and not line.startswith("#")]
-    return [_normal(path.parent / _place(line)) for line in lines if _is_local(line)]
+        place = _of_line
+    return [_normal(path.parent / place(line)) for line in lines if _is_local(line)]
 
 
 def _jspf_locations(content: Any) -> list[str]:
@@ -99,9 +100,14 @@ def _is_local(line: str) -> bool:
     return "\0" not in line and (line.startswith("file://") or "://" not in line)
 
 
-def _place(line: str) -> str:
+def _of_address(address: str) -> str:
+    """The path of an address, which may be relative."""
+    return unquote(address.removeprefix("file://"), errors="surrogateescape")
+
+
+def _of_line(line: str) -> str:
     """A path, also where it is written as an address."""
-    return unquote(line.removeprefix("file://"), errors="surrogateescape") if line.startswith("file://") else line
+    return _of_address(line) if line.startswith("file://") else line
 
 
 def _normal(path: Path) -> Path:
@@ -116,7 +122,11 @@ def _playlist_vector(term: Term, path: Path, index: Index) -> Floats:
     except ValueError as error:
         raise _at(term, f"{path}: cannot be read as M3U, M3U8 or JSPF") from error
     ids = {_normal(track.path): track.id for track in index.tracks}
-    members = [index.vector(ids[one]) for one in listed if one in ids]
+    found = [ids[one] for one in listed if one in ids]
+    if not found:  # a playlist's own relative paths do not pass through links
+        ids = {Path(os.path.realpath(track.path)): track.id for track in index.tracks}
+        found = [ids[real] for one in listed if (real := Path(os.path.realpath(one))) in ids]
+    members = [index.vector(track) for track in found]
     if not members:
         raise _at(term, f"{path}: none of its {len(listed)} files is in this index")
     return _pooled(term, path, members)

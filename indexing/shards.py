@@ -7,6 +7,7 @@ A shard is written aside, synced and renamed; it counts once the catalogue names
 was left by a killed writer, or by one who could not delete it.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -24,6 +25,12 @@ from indexing.mapping import map_npy
 SHARDS = "shards"
 _VECTORS, _SPANS = "vectors.npy", "spans.npy"
 _PARTIAL = ".partial"
+# What failing disks and file systems answer, and what is no error of the system at all; any other passes.
+_LOST = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EIO, errno.EBADMSG, errno.EUCLEAN)
+
+
+class DamagedShardError(StoreError):
+    """A shard is not what was written, so that its tracks have to be embedded again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +70,15 @@ def read_shard(folder: Path, record: ShardRecord, *, dim: int) -> Shard:
     """A shard with its vectors memory-mapped; shapes are checked, contents are not.
 
     Raises:
-        StoreError: a file is missing or does not have the shape that the catalogue says.
+        DamagedShardError: a file is missing or does not have the shape that the catalogue says.
+        StoreError: it cannot be read now, which says nothing about what is in it.
     """
     place = folder / SHARDS / record.name
     try:
         vectors = map_npy(place / _VECTORS)
         spans = np.load(place / _SPANS, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise _damaged(folder, record, str(error)) from error
+        raise _unusable(folder, record, error) from error
     found = (vectors.shape, vectors.dtype, spans.shape, spans.dtype)
     if found != ((record.rows, dim), np.dtype(np.float32), (record.rows, 2), np.dtype(np.float64)):
         raise _damaged(folder, record, f"found {found}, expected {record.rows} windows in {dim} dimensions")
@@ -81,12 +89,13 @@ def shard_sha256(folder: Path, record: ShardRecord) -> str:
     """SHA-256 of a shard's vectors.npy followed by its spans.npy, in hexadecimal digits; reads both.
 
     Raises:
-        StoreError: a file is missing or cannot be read.
+        DamagedShardError: a file is missing, or its disk fails.
+        StoreError: it cannot be read now, which says nothing about what is in it.
     """
     try:
         return _sha256(folder / SHARDS / record.name)
     except OSError as error:
-        raise _damaged(folder, record, str(error)) from error
+        raise _unusable(folder, record, error) from error
 
 
 def leftovers(folder: Path, names: Collection[str]) -> list[Path]:
@@ -128,6 +137,14 @@ def _sha256(place: Path) -> str:
     return digest.hexdigest()
 
 
-def _damaged(folder: Path, record: ShardRecord, reason: str) -> StoreError:
+def _unusable(folder: Path, record: ShardRecord, error: Exception) -> StoreError:
+    """Damage, unless another user, or a machine that is less busy, might read the very same files."""
+    if isinstance(error, OSError) and error.errno not in _LOST:
+        remedy = "give its owner's permissions, or try again later"
+        return StoreError(f"{folder}: shard {record.name} cannot be read ({error.strerror or error}); {remedy}")
+    return _damaged(folder, record, str(error))
+
+
+def _damaged(folder: Path, record: ShardRecord, reason: str) -> DamagedShardError:
     remedy = f"mulan index repair --index {folder}, then sync again: its tracks are embedded anew"
-    return StoreError(f"{folder}: shard {record.name} is damaged ({reason}); {remedy}")
+    return DamagedShardError(f"{folder}: shard {record.name} is damaged ({reason}); {remedy}")

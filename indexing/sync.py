@@ -11,6 +11,7 @@ from data.audio import AUDIO_SUFFIXES
 from data.audio_hash import hash_audio
 from data.errors import StoreError
 from data.file_tags import read_tags
+from indexing.care import forget_files
 from indexing.catalogue import CATALOGUE, Catalogue
 from indexing.catalogue_writer import CatalogueWriter, FileUpdate, open_writer
 from indexing.embedding import Intake, Progress
@@ -35,8 +36,8 @@ class SyncReport:
         quarantined: files found unusable by this sync.
         still_quarantined: how many were known to be, and have not changed.
         skipped: files that could not be read or changed meanwhile; the next sync tries them.
-        passed_over: what may be music and is not wanted: too short, too long, links to folders.
-        unseen: what could not be looked at; its tracks stay.
+        passed_over: what may be music and is not wanted: too short, too long, no regular file.
+        unseen: what could not be looked at, and links to folders; their tracks stay.
         audio_seconds: how much was embedded.
         elapsed: seconds that all of it took.
     """
@@ -86,6 +87,7 @@ def sync_library(
     if not (folder / CATALOGUE).exists():
         _require_music(scan(root, folder, selection))  # before anything is made for a slip of the hand
     with open_writer(folder, model=model_record(encoder)) as writer:
+        forget_files(writer)  # a migration that was killed at its very end
         _check_nesting(root, folder, writer.libraries().values())
         found = scan(root, folder, selection, catalogue=writer)
         if root not in writer.libraries().values():

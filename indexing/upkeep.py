@@ -139,7 +139,7 @@ def tune_engine(
         what was measured; None where exact search serves better, and nothing was done.
 
     Raises:
-        StoreError: there is no index, it is damaged, or another process is writing it.
+        StoreError: there is no index, it is damaged, it may not be written, or another process is writing it.
     """
     file, (model, vectors) = folder / ENGINE_FILE, read_vectors(folder)
     wanted = choose_engine(len(vectors), vectors.dim, memory_bytes=memory_bytes, latency_ms=latency_ms)
@@ -157,7 +157,8 @@ def tune_engine(
         with open_writer(folder, model=model):
             if Description.read(file).sha256 != measured.sha256:
                 raise StoreError(f"{file}: built anew while it was measured; tune it again")
-            store_tuned(file, nprobe=best.nprobe, candidates_per_row=best.candidates_per_row)
+            with reaching(folder):
+                store_tuned(file, nprobe=best.nprobe, candidates_per_row=best.candidates_per_row)
     return curve
 
 
@@ -188,5 +189,5 @@ def _build(
         tell(done, len(vectors))
 
     tell(0, len(vectors))
-    with open_writer(folder, model=model):
+    with open_writer(folder, model=model), reaching(folder):
         build_ivf(folder / ENGINE_FILE, vectors, settings, on_rows=add)

@@ -42,6 +42,7 @@ def build_ivf(
         on_rows: called with the number of rows of each block added.
 
     Raises:
+        OSError: the file cannot be written; an older one stays.
         ValueError: there are fewer vectors than lists.
     """
     if len(vectors) < settings.nlist:
@@ -58,7 +59,10 @@ def build_ivf(
                 on_rows(len(block))
     shards = tuple((shard.key, len(shard.vectors)) for shard in vectors.shards)
     with written_aside(path) as aside:
-        faiss.write_index(index, str(aside))
+        try:
+            faiss.write_index(index, str(aside))
+        except RuntimeError as error:  # a full disk, for one: FAISS knows no other kind
+            raise OSError(f"FAISS: {str(error).splitlines()[-1].rpartition(': ')[2]}") from error
         sha256 = engine_sha256(aside, aside.stat().st_size)
         Description(shards=shards, settings=settings, sha256=sha256).append_to(aside)
 

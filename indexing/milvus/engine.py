@@ -1,16 +1,11 @@
 """An engine whose candidates come from Milvus; the scores are the index's own."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Self
-
 import numpy as np
 
 from indexing.engines import ExactEngine, Neighbours, Vectors
 from indexing.engines.vectors import NO_ROW, Floats, Rows
-from indexing.milvus.collection import MOST_FOUND, Consistency, MilvusAddress, MilvusCollection, open_collection
+from indexing.milvus.collection import MOST_FOUND, Consistency, MilvusCollection
 from indexing.milvus.numbering import Numbering
-from indexing.model import ModelRecord
 
 _CANDIDATES_PER_ROW = 2  # Milvus's rounding may order scores that hardly differ in another way
 _WIDENING = 4
@@ -37,18 +32,6 @@ class MilvusEngine:
         self._covered = sum(len(vectors.shards[place].vectors) for place in complete)
         self._exact = ExactEngine(vectors)
         self._beside = ExactEngine(vectors, only=fresh) if fresh else None
-
-    @classmethod
-    @contextmanager
-    def open(cls, address: MilvusAddress, vectors: Vectors, model: ModelRecord) -> Iterator[Self]:
-        """The engine of an index that `move_to_milvus` copied, until the block ends.
-
-        Raises:
-            ConfigError: pymilvus, or Milvus Lite where it is needed, is not installed.
-            StoreError: Milvus does not answer, nothing was copied there, or it holds another model's vectors.
-        """
-        with open_collection(address, model) as collection:
-            yield cls(collection, vectors)
 
     def search(self, queries: Floats, *, count: int) -> Neighbours:
         """The best `count` rows found, or all if there are fewer, for queries float32 [q, d].

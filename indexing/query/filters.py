@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from data.file_tags import GENRE_SEPARATOR
 from indexing.query.fields import KINDS
 from indexing.query.nodes import AllOf, AnyOf, Comparison, Condition, FieldName, Membership, Missing, Not, Value
+from indexing.stored_paths import encoded
 
 _HALF = 0.5  # seconds of duration, beats of bpm
 _COLUMNS: Mapping[FieldName, str] = {
@@ -35,6 +36,7 @@ _COLUMNS: Mapping[FieldName, str] = {
     "path": "tracks.path",
     "library": "(SELECT libraries.root FROM libraries WHERE libraries.id = tracks.library)",
 }
+_PATHS = ("path", "library")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ def add_functions(connection: sqlite3.Connection) -> None:
 def folded(text: str | None) -> str | None:
     """A text without the differences that a filter does not make; None stays None.
 
-    Bytes of a path that are not UTF-8 become the escapes that the catalogue keeps them as.
+    Bytes that are not UTF-8, as a command line may have, become escapes, which SQLite can hold.
     """
     if text is None or text.isascii():
         return text and text.lower()
@@ -91,7 +93,7 @@ def _comparison(condition: Comparison, parameters: list[Value]) -> str:
         case "!=":
             return f"({_equal(condition.field, value, parameters)}) IS NOT TRUE"
         case "~":
-            parameters.append(_parameter(value))
+            parameters.append(_parameter(condition.field, value))
             return f"instr(folded({column}), ?) > 0"
         case "<" | "<=" | ">" | ">=":
             parameters.append(value)
@@ -100,7 +102,7 @@ def _comparison(condition: Comparison, parameters: list[Value]) -> str:
 
 def _equal(field: FieldName, value: Value, parameters: list[Value]) -> str:
     column = _COLUMNS[field]
-    parameters.append(_parameter(value))
+    parameters.append(_parameter(field, value))
     if field == "genre":
         edge = f"'{GENRE_SEPARATOR}'"
         return f"instr({edge} || folded({column}) || {edge}, {edge} || ? || {edge}) > 0"
@@ -113,5 +115,7 @@ def _equal(field: FieldName, value: Value, parameters: list[Value]) -> str:
             return f"abs({column} - ?) < {_HALF}"
 
 
-def _parameter(value: Value) -> Value:
-    return folded(value) or "" if isinstance(value, str) else value
+def _parameter(field: FieldName, value: Value) -> Value:
+    if not isinstance(value, str):
+        return value
+    return folded(encoded(value) if field in _PATHS else value) or ""

@@ -18,6 +18,7 @@ import soundfile
 import uvicorn
 from fastapi.testclient import TestClient
 
+from app import server
 from app.access import read_token
 from app.server import create_app, serve
 from app.service import SearchService
@@ -61,6 +62,23 @@ def test_a_container_that_browsers_cannot_play_is_sent_as_wav_with_ranges(client
     assert answer.headers["content-type"] == "audio/wav"
     assert len(samples) / rate == pytest.approx(10.0, abs=0.01)
     assert client.get(address, headers={"Range": "bytes=0-9"}).content == answer.content[:10]
+
+
+def test_what_was_decoded_is_decoded_again_when_the_file_has_changed_and_few_copies_are_kept(
+    service, tmp_path, monkeypatch
+):
+    track = tmp_path / "library" / "a.aiff"
+    track.parent.mkdir()
+    soundfile.write(track, np.full(80_000, 0.5), 8000)
+    sync_library(service.encoder, track.parent, tmp_path / "index")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(server, "MOST_DECODED", 2)
+    with browser_of(create_app(SearchService(service.encoder, Index.open(tmp_path / "index")))) as client:
+        for seconds in (10, 5, 4, 3):
+            soundfile.write(track, np.full(8000 * seconds, 0.5), 8000)
+            samples, rate = soundfile.read(io.BytesIO(client.get("/audio/1").content))
+            assert len(samples) / rate == pytest.approx(seconds, abs=0.01)
+        assert len(list(tmp_path.glob("mulan-audio-*/*"))) == 2
 
 
 @pytest.mark.parametrize("track", ["999", "-1", "x", "low.wav", "1e0", "9" * 5000, "%2e%2e%2fsecret.txt", "0/x"])
@@ -115,8 +133,9 @@ def test_gradio_serves_no_file_of_this_machine(client, library, monkeypatch):
 
 def test_gradio_fetches_no_address_for_a_visitor(client):
     for address in ("http://example.com/a", "HTTPS://example.com", "http:%2f%2fexample.com"):
-        answer = client.get(f"/gradio_api/file={address}")
-        assert (answer.status_code, answer.text) == (403, "only uploaded files are served here")
+        for route in ("/gradio_api/file=", "/gradio_api/file/", "/gradio_api/file//"):
+            answer = client.get(f"{route}{address}")
+            assert (answer.status_code, answer.text) == (403, "only uploaded files are served here"), route
 
 
 def test_an_event_accepts_no_path_that_was_not_uploaded(client, library):

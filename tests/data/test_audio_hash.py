@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from data.audio import measure_seconds
 from data.audio_hash import hash_audio
 from data.errors import AudioError
 
@@ -65,6 +66,23 @@ def remux(source, target, **tags):
                 packet.stream = stream
                 made.mux(packet)
     return target
+
+
+def test_a_codec_that_nobody_knows_is_no_audio(mp3, tmp_path):
+    mka = tmp_path / "a.mka"
+    with av.open(str(mp3)) as given, av.open(str(mka), "w", format="matroska") as made:
+        stream = made.add_stream_from_template(given.streams.audio[0])
+        for packet in given.demux(given.streams.audio[0]):
+            if packet.size:
+                packet.stream = stream
+                made.mux(packet)
+    content = mka.read_bytes()
+    assert content.count(b"A_MPEG/L3") == 1
+    mka.write_bytes(content.replace(b"A_MPEG/L3", b"A_MPEG/X2"))
+
+    for attempt in (hash_audio, measure_seconds):
+        with pytest.raises(AudioError, match="found no audio of a known codec"):
+            attempt(mka)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,13 @@ def test_a_tag_of_several_lines_becomes_one_and_a_blank_one_none(tmp_path):
     assert read_tags(path) == Tags(title="one two")
 
 
+def test_a_title_cannot_steer_the_terminal_that_shows_it(tmp_path):
+    path = tmp_path / "song.mp3"
+    path.write_bytes(id3(TIT2="nice\x1b[2J\x1b]0;owned\x07song\x7f"))
+
+    assert read_tags(path).title == "nice [2J ]0;owned song"
+
+
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"not audio at all", b"\xff" * 400])
 def test_without_readable_tags_the_title_is_the_name_of_the_file(tmp_path, content):
     path = tmp_path / "Slow Piano.wav"

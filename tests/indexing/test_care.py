@@ -3,19 +3,18 @@
 The index under test has shards of two tracks: t0 t1, t2 t3 (three windows), t4 t5, t6.
 """
 
-import os
+import errno
 import re
 import shutil
 import signal
 import sqlite3
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data.errors import StoreError
-from indexing import Index, care, embedding, sync_library
+from indexing import Index, care, shards, sync_library
 from indexing.care import compact, forget_library, index_info, library_tracks, repair, verify
 from indexing.catalogue import Catalogue
 from indexing.catalogue_writer import open_writer
@@ -24,14 +23,10 @@ from indexing.shards import read_shard
 from indexing.tracks import read_holdings
 
 # Newer Pythons warn of threads that a fork leaves behind; none of them matters to a sync.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def _small_shards_without_sync(monkeypatch):
-    monkeypatch.setattr(embedding, "SHARD_TRACKS", 2)
-    monkeypatch.setattr(care, "SHARD_TRACKS", 2)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*is multi-threaded, use of fork:DeprecationWarning"),
+    pytest.mark.usefixtures("small_shards"),
+]
 
 
 @pytest.fixture
@@ -201,6 +196,19 @@ def test_a_missing_or_misshapen_shard_is_found_and_repaired(synced, damage, prob
     assert len(Index.open(synced).tracks) == 5
 
 
+def test_a_shard_that_may_not_be_read_is_not_taken_for_damaged_and_loses_nothing(synced, monkeypatch):
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shards, "map_npy", refused)  # root may read everything
+        for attempt in (verify, repair):
+            with pytest.raises(StoreError, match=r"shard 000001 cannot be read \(Permission denied\); give"):
+                attempt(synced)
+
+    assert (verify(synced), index_info(synced).counts.tracks) == ([], 7)
+
+
 @pytest.mark.parametrize(
     ("statement", "problem"),
     [
@@ -288,26 +296,14 @@ def test_a_damaged_shard_is_not_copied_as_if_it_were_whole(synced, library, toy_
         compact(synced)
 
 
-def test_a_compaction_killed_before_any_write_of_its_own_loses_nothing(
-    synced, library, toy_encoder, monkeypatch, forked
-):
+def test_a_compaction_killed_before_any_write_of_its_own_loses_nothing(synced, library, toy_encoder, forked, dies_at):
     for name in ("t1.wav", "t2.wav", "t5.wav"):
         (library / name).unlink()
     sync_library(toy_encoder, library, synced)
     before = vectors_by_title(synced)
-    really_replace = os.replace
 
     def compact_killed_at(call):
-        calls = count()
-
-        def step(perform=lambda: None):
-            if next(calls) == call:
-                os.kill(os.getpid(), signal.SIGKILL)
-            perform()
-
-        monkeypatch.setattr(os, "fsync", lambda descriptor: step())
-        monkeypatch.setattr(os, "replace", lambda *paths: step(lambda: really_replace(*paths)))
-        monkeypatch.setattr(care, "remove_leftovers", lambda *arguments: step())
+        dies_at(call, "fsync", "replace", "unlink", "rmdir")
         compact(synced)
 
     for call in range(99):

@@ -16,11 +16,12 @@ import pytest
 
 from data.errors import StoreError
 from data.file_tags import Tags
-from indexing.catalogue import Catalogue, Counts, NewTrack, QuarantinedFile, RowBlock, ShardRecord, decoded, encoded
+from indexing.catalogue import Catalogue, Counts, NewTrack, QuarantinedFile, RowBlock, ShardRecord
 from indexing.catalogue_writer import Failure, FileUpdate, create_catalogue, open_writer
 from indexing.model import ModelRecord
 from indexing.query import parse_filter, sql_filter
 from indexing.scan import AudioFile
+from indexing.stored_paths import decoded, encoded
 
 MODEL = ModelRecord(name="toy", fingerprint="f" * 64, dim=2, clip_seconds=1.0, licence="Apache-2.0")
 SHARD = ShardRecord(

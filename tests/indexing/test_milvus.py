@@ -116,7 +116,8 @@ def test_what_was_moved_answers_as_the_exact_engine_does(folder, address):
     # the last row of each shard is copied by itself
     assert reports == [(0, 101), (39, 101), (40, 101), (41, 101), (100, 101), (101, 101)]
     vectors, queries = vectors_of(folder), np.vstack([unit_vectors(9, seed=4), unit_vectors(40, seed=1)[:1]])
-    with MilvusEngine.open(address, vectors, MODEL) as engine:
+    with open_collection(address, MODEL) as collection:
+        engine = MilvusEngine(collection, vectors)
         assert engine.fresh == 0
         for count in (1, 10, 100, 101, 500):
             assert_same(engine.search(queries, count=count), ExactEngine(vectors).search(queries, count=count))
@@ -216,7 +217,8 @@ def test_what_milvus_lacks_is_searched_here_and_what_is_gone_is_no_answer(folder
     add_shard(folder, unit_vectors(5, seed=5))
     vectors, queries = vectors_of(folder), unit_vectors(40, seed=1)  # each of the gone shard's vectors
 
-    with MilvusEngine.open(lite, vectors, MODEL) as engine:
+    with open_collection(lite, MODEL) as collection:
+        engine = MilvusEngine(collection, vectors)
         assert engine.fresh == 1
         assert_same(engine.search(queries, count=7), ExactEngine(vectors).search(queries, count=7))
 
@@ -247,11 +249,10 @@ def test_an_index_without_tracks_can_be_moved(tmp_path, lite):
 def test_another_models_vectors_are_refused(folder, lite):
     move_to_milvus(folder, lite)
     other = ModelRecord(name="other", fingerprint="other-1", dim=8, clip_seconds=10.0, licence="MIT")
-    vectors = vectors_of(folder)
 
     with (
         pytest.raises(StoreError, match=r"holds vectors of toy \(fingerprint toy-1\), the index those of other "),
-        MilvusEngine.open(lite, vectors, other),
+        open_collection(lite, other),
     ):
         pass
 
@@ -272,7 +273,6 @@ def test_a_collection_that_is_not_ours_is_refused(folder, lite):
 
 @needs_milvus
 def test_what_cannot_be_reached_is_said_in_one_line(folder, tmp_path, lite, capfd):
-    vectors = vectors_of(folder)
     missing = MilvusAddress(uri=str(tmp_path / "nowhere" / "library.db"))
     (tmp_path / "file.db").write_text("not a folder")
     for address, said in (
@@ -285,7 +285,7 @@ def test_what_cannot_be_reached_is_said_in_one_line(folder, tmp_path, lite, capf
         assert "\n" not in str(raised.value)
     with (
         pytest.raises(StoreError, match=r"library.db \(mulan\): no such collection; mulan index move --to milvus"),
-        MilvusEngine.open(lite, vectors, MODEL),
+        open_collection(lite, MODEL),
     ):
         pass
     assert capfd.readouterr() == ("", "")

@@ -81,7 +81,7 @@ def test_the_index_is_known_under_another_name(library, music, tmp_path):
     assert [file.path for file in scan_library(library, index=tmp_path / "link").files] == ["a.wav"]
 
 
-def test_links_to_files_are_followed_and_links_to_folders_reported(library, music, tmp_path):
+def test_links_to_files_are_followed_and_links_to_folders_are_unseen_unless_they_are_left_out(library, music, tmp_path):
     music("a/a.wav")
     (tmp_path / "b.wav").write_bytes(b"123")
     (library / "b.wav").symlink_to(tmp_path / "b.wav")
@@ -90,7 +90,8 @@ def test_links_to_files_are_followed_and_links_to_folders_reported(library, musi
     found = scan(library)
 
     assert [(file.path, file.size) for file in found.files] == [("a/a.wav", 0), ("b.wav", 3)]
-    assert found.passed_over == (Remark("a/circle", "a link to a folder"),)
+    assert found.unseen == (Remark("a/circle", "a link to a folder, which is not followed"),)
+    assert scan(library, exclude=["circle/"]).unseen == ()
 
 
 def test_pipes_are_reported_and_do_not_hang(library, music):

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from data.errors import QueryError, StoreError
-from indexing import Index
+from indexing import Index, sync_library
+from indexing.playlist import PlaylistTrack
+from indexing.playlist_files import relative_paths, write_playlist
 from indexing.query import parse_query
 from indexing.search import matching_tracks, read_playlist, refuse_paths, term_vectors
 
@@ -86,6 +88,29 @@ def test_playlists_of_other_programs_are_read(tmp_path):
     tracks = [{"location": ["file:///x/y%20z.mp3", "http://a"]}, {"location": "b.mp3"}, {"title": "no place"}]
     (tmp_path / "a.jspf").write_text(json.dumps({"playlist": {"track": tracks}}))
     assert read_playlist(tmp_path / "a.jspf") == [type(tmp_path)("/x/y z.mp3"), tmp_path / "b.mp3"]
+
+
+@pytest.mark.parametrize("suffix", [".jspf", ".m3u8"])
+def test_a_playlist_with_relative_paths_is_read_as_it_was_written(tmp_path, suffix):
+    there = tmp_path / "100% live" / "café #1?.mp3"
+    listed = [PlaylistTrack(path=there, title="x", artist=None, album=None, seconds=1.0, bpm=None)]
+    out = tmp_path / f"list{suffix}"
+    write_playlist(out, listed, title="x", naming=relative_paths(tmp_path))
+
+    assert read_playlist(out) == [there]
+
+
+def test_a_relative_playlist_of_a_library_below_a_link_finds_its_tracks(toy_encoder, library, tmp_path):
+    (tmp_path / "link").symlink_to(library)
+    sync_library(toy_encoder, tmp_path / "link", tmp_path / "linked-index")
+    index = Index.open(tmp_path / "linked-index")
+    (track,) = (track for track in index.tracks if track.path.name == "t1.wav")
+    listed = [PlaylistTrack(path=track.path, title="x", artist=None, album=None, seconds=1.0, bpm=None)]
+    write_playlist(tmp_path / "list.m3u8", listed, title="x", naming=relative_paths(tmp_path))
+
+    (vector,) = term_vectors(parse_query(f"playlist:{tmp_path}/list.m3u8"), toy_encoder, index)
+
+    assert vector == pytest.approx(index.vector(track.id), abs=1e-6)
 
 
 def test_filters_are_evaluated_by_the_catalogue(opened):

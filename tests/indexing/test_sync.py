@@ -129,6 +129,20 @@ def test_a_file_whose_disk_or_permissions_fail_is_tried_again_by_every_sync(sync
     assert sync(include=["t5.wav"]).embedded == ("t5.wav",)
 
 
+def test_a_folder_in_whose_place_a_link_to_it_stands_keeps_its_tracks(sync, index, library, tmp_path, toy_encoder):
+    (library / "album").mkdir()
+    (library / "t3.wav").rename(library / "album" / "t3.wav")
+    sync()
+    (library / "album").rename(tmp_path / "on another disk")
+    (library / "album").symlink_to(tmp_path / "on another disk")
+
+    report = sync()
+
+    assert (report.removed, [path for path, _ in report.unseen]) == ((), ["album"])
+    assert "t3.wav" in tracks(index)
+    assert sync_library(toy_encoder, library, index, drop_missing=True).removed == ("album/t3.wav",)
+
+
 def test_moved_and_renamed_files_keep_their_vectors_and_ids(sync, index, library, toy_encoder):
     sync()
     before = tracks(index)

@@ -3,6 +3,7 @@
 Exact search counts as slow from 300 vectors on here: 368 have 32 lists (2 * sqrt(368) is 38), 728 have 64.
 """
 
+import faiss
 import pytest
 
 from data.errors import StoreError
@@ -63,6 +64,25 @@ def test_an_engine_is_built_once_and_later_searches_use_it(large):
     (large / ENGINE_FILE).write_bytes(b"damaged")
     assert refresh_engine(large, on_progress=lambda *report: reports.append(report)) == BUILT
     assert (reports[0], reports[-1]) == ((0, 368), (368, 368))
+
+
+def test_a_full_disk_is_one_line_and_the_old_engine_stays(large, library, sync, write_track, monkeypatch):
+    before = (large / ENGINE_FILE).read_bytes()
+    write_track(library / "backwards.wav", *range(359, -1, -1))
+    sync()
+
+    def full(index, path):
+        raise RuntimeError(
+            "Error in FileIOWriter::operator()\nError: write error in x: 0 != 1 (No space left on device)"
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setattr(faiss, "write_index", full)
+        with pytest.raises(StoreError, match=r"cannot write: FAISS: .*No space left on device\); what was") as raised:
+            refresh_engine(large)
+    assert "\n" not in str(raised.value)
+    assert (large / ENGINE_FILE).read_bytes() == before
+    assert refresh_engine(large) is not None
 
 
 def test_an_engine_is_built_again_when_a_tenth_is_new(large, library, sync, write_track):

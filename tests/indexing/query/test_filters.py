@@ -6,6 +6,7 @@ import unicodedata
 import pytest
 
 from indexing.query import add_functions, parse_query, sql_filter
+from indexing.stored_paths import encoded
 
 TRACKS = [
     # id, library, path, seconds, title, artist, album, genre, year, bpm
@@ -128,6 +129,15 @@ def test_wildcards_and_quotes_of_sql_are_characters_like_others(catalogue):
 
 def test_bytes_that_are_not_utf8_find_the_escape_that_the_catalogue_keeps(catalogue):
     assert found(catalogue, 'path ~ "CAF\udce9"') == [3]
+
+
+def test_a_backslash_in_a_path_finds_the_escape_that_the_catalogue_keeps(catalogue):
+    catalogue.execute("SAVEPOINT untouched")
+    catalogue.execute("UPDATE tracks SET path = ? WHERE id = 4", (encoded("AC\\DC.wav"),))
+    try:
+        assert found(catalogue, r'path ~ "c\\d"') == found(catalogue, r'path = "AC\\DC.wav"') == [4]
+    finally:
+        catalogue.execute("ROLLBACK TO untouched")
 
 
 def test_values_are_parameters_in_the_order_of_their_question_marks():
