@@ -52,7 +52,7 @@ _CHUNK_SAMPLES = 65_536
 
 
 def probe(path: AudioPath) -> AudioInfo:
-    """Rate, channels and length of a file, from its headers only.
+    """Rate, channels and length of a file, from its headers or, where these say no length, its frames' lengths.
 
     Raises:
         AudioError: it is missing, unreadable, empty or not audio.

@@ -329,8 +329,10 @@ def _article(words: str) -> str:
 
 def claimed_tags(caption: str, tags: Sequence[str]) -> tuple[str, ...]:
     """Those of a track's true tags that a caption states, in a word or by a synonym; all of them if none is found."""
-    words = " " + " ".join(re.findall(r"[\w&-]+", caption.lower()))
-    stated = tuple(
-        tag for tag in tags if any(f" {phrase.lower()}" in words for phrase in (tag, *_SYNONYMS.get(tag, ())))
-    )
+    words = " ".join(["", *re.findall(r"[\w&-]+", caption.lower()), ""])
+
+    def is_said(phrase: str) -> bool:  # whole: a harpsichord is no harp
+        return f" {phrase} " in words or f" {phrase}s " in words
+
+    stated = tuple(tag for tag in tags if any(is_said(one.lower()) for one in (tag, *_SYNONYMS.get(tag, ()))))
     return stated or tuple(tags)

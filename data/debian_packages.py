@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.errors import ManifestError, MulanError
-
-_UNFINISHED = ".unfinished"
+from data.files import UNFINISHED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +162,7 @@ def found_packages(folder: Path) -> list[MusicPackage]:
     known = {package.name: package for package in (*TRAINING_PACKAGES, *RESERVED_PACKAGES)}
     found = []
     for place in sorted([*folder.glob("train/*"), *folder.glob("reserved/*")], key=lambda place: place.name):
-        if not place.is_dir() or place.name.endswith(_UNFINISHED):
+        if not place.is_dir() or place.name.endswith(UNFINISHED):
             continue
         package = known.get(place.name)
         if package is None:
@@ -183,14 +182,18 @@ def package_version(place: Path) -> str:
 
 def _fetch(package: MusicPackage, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = place.with_name(place.name + _UNFINISHED)
+    unfinished = place.with_name(place.name + UNFINISHED)
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=place.parent.parent) as downloads:
         _run(["apt-get", "download", "-qq", package.name], Path(downloads), package)
         archives = list(Path(downloads).glob("*.deb"))
         if len(archives) != 1:
             raise MulanError(f"package {package.name}: apt-get downloaded {len(archives)} files; expected one .deb")
         shutil.rmtree(unfinished, ignore_errors=True)
-        _run(["dpkg-deb", "--raw-extract", str(archives[0]), str(unfinished.absolute())], Path(downloads), package)
+        _run(
+            ["dpkg-deb", "--raw-extract", str(archives[0].absolute()), str(unfinished.absolute())],
+            Path(downloads),
+            package,
+        )
     unfinished.rename(place)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.audio import load_audio, probe, stream_audio
+from data.audio import load_audio, measure_seconds
 from data.augment import AudioAugmentation, augment, draw_blanked
 from data.captions import claimed_tags
 from data.decode import AudioPath, audio_error
@@ -177,10 +177,7 @@ class Clips:
         if track.length is not None:
             return track.length
         if number not in self._measured:
-            seconds = probe(source).seconds
-            if seconds is None:  # the file does not say either
-                blocks = stream_audio(source, sample_rate=self._sample_rate)
-                seconds = sum(len(block) for block in blocks) / self._sample_rate
+            seconds = measure_seconds(source)
             if seconds <= track.start:
                 raise audio_error(source, f"found {seconds:.1f} s", f"the track starts at {track.start:g} s")
             self._measured[number] = seconds - track.start

@@ -26,6 +26,16 @@ def written_aside(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def json_text(content: object) -> str:
+    """JSON in one line, legible in any language; with a file name that is not UTF-8, escaped, to be read back so."""
+    text = json.dumps(content, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(content)
+    return text
+
+
 def write_json_aside(path: Path, content: object) -> None:
     """Write JSON for people to read, as `written_aside` writes."""
     with written_aside(path) as aside:
@@ -43,9 +53,9 @@ def _nearby(path: Path) -> Path | None:
     parents = path.parents
     for depth in range(len(parents) - 1):
         rest = path.relative_to(parents[depth])
-        if (found := parents[depth + 1] / rest).is_file():
+        if os.path.isfile(found := parents[depth + 1] / rest):  # False also where one may not look
             return found
         if parents[depth].is_dir():
-            inner = (folder / rest for folder in sorted(parents[depth].iterdir()) if folder.is_dir())
-            return next((found for found in inner if found.is_file()), None)
+            inner = (folder / rest for folder in sorted(parents[depth].iterdir()))
+            return next((found for found in inner if os.path.isfile(found)), None)
     return None

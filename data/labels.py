@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError
 
 from data.config import StrictModel
 from data.errors import StoreError
-from data.files import written_aside
+from data.files import json_text, written_aside
 
 LABEL_RATE = 25  # a second
 INDEX_FILE = "index.json"
@@ -74,7 +74,9 @@ class LabelWriter:
             if found != label_format:
                 raise StoreError(f"{folder / name}.json: holds labels of {found!r}; need {label_format!r}")
             self.finished.update(tracks)
-        self._shard = sum(name.startswith(f"labels-{part:03}-") for name in _shard_names(folder))
+        # Behind the last, not as many as there are: one may have been deleted.
+        numbers = [int(name[-5:]) for name in _shard_names(folder) if name.startswith(f"labels-{part:03}-")]
+        self._shard = max(numbers, default=-1) + 1
         self._waiting: dict[str, np.ndarray] = {}
         self._rows = 0
 
@@ -245,4 +247,4 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _write_json(path: Path, fields: Mapping[str, Any]) -> None:
     with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
-        json.dump(fields, file, ensure_ascii=False)
+        file.write(json_text(fields))

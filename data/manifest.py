@@ -15,7 +15,7 @@ from typing import Any, Literal
 from data.audio import AUDIO_SUFFIXES, measure_seconds
 from data.decode import AudioPath
 from data.errors import AudioError, ManifestError
-from data.files import written_aside
+from data.files import json_text, written_aside
 from data.tar import TarMember
 
 MANIFEST_NAME = "manifest.jsonl"
@@ -118,8 +118,7 @@ def write_manifest(path: Path, tracks: Iterable[Track]) -> None:
     Tracks that lie under the manifest's folder are written with relative paths, so that the folder can move.
     """
     text = "".join(
-        json.dumps({"id": track.id, "path": _path_from(path.parent, track.path), **describe(track)}, ensure_ascii=False)
-        + "\n"
+        json_text({"id": track.id, "path": _path_from(path.parent, track.path), **describe(track)}) + "\n"
         for track in tracks
     )
     with written_aside(path) as aside:

@@ -4,6 +4,7 @@ They are pseudo-labels: a network's opinion, which may be wrong, and never to be
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,13 @@ class TagStatistics:
         return distances.astype(np.float32)
 
 
+# What NumPy and zipfile raise of a damaged file.
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PseudoLabels:
     """The logits of one teacher for each window of each track.
@@ -47,15 +55,6 @@ class PseudoLabels:
     tags: tuple[str, ...]
     window_seconds: float
     logits: Mapping[str, np.ndarray]
-
-    def of_track(self, track_id: str) -> np.ndarray:
-        """Mean logits of a whole track, float32 [tags].
-
-        Raises:
-            StoreError: the track has none.
-        """
-        mean: np.ndarray = self._rows(track_id).astype(np.float32).mean(axis=0)
-        return mean
 
     def of_crop(self, track_id: str, *, start: float, seconds: float) -> np.ndarray:
         """Mean logits of a part of a track, each window counting by how much of it is in there: float32 [tags].
@@ -133,5 +132,5 @@ def read_pseudo_labels(path: Path) -> PseudoLabels:
             window_seconds=float(found["window_seconds"]),
             logits={str(track_id): rows for track_id, rows in zip(found["ids"], tracks, strict=True)},
         )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise StoreError(f"{path}: cannot be read as pseudo-labels: {error}") from error

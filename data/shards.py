@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import io
 import itertools
-import json
 import os
 import shlex
 import subprocess
@@ -20,7 +19,7 @@ from typing import Any, BinaryIO
 
 from data.audio import AUDIO_SUFFIXES
 from data.errors import ConfigError, ManifestError
-from data.files import UNFINISHED, written_aside
+from data.files import UNFINISHED, json_text, written_aside
 from data.manifest import MANIFEST_NAME, Track, describe, parse_sidecar, parse_track, write_manifest
 from data.tar import TarMember, list_members, open_member
 
@@ -41,15 +40,18 @@ def write_shards(
     call made of more tracks are removed.
 
     Args:
-        on_missing: is told of each file that is not there, whose track is left out. Whether the others can be decoded
-            shows only when they are.
+        on_missing: is told of each file that is not there, or whose suffix readers of shards do not take for audio,
+            and whose track is left out. Whether the others can be decoded shows only when they are.
 
     Raises:
-        ManifestError: the audio of a track cannot be read.
+        ManifestError: the audio of a track cannot be read, or lies in a shard of `out`, which this would replace.
         ValueError: tracks_per_shard is below 1.
     """
     if tracks_per_shard < 1:
         raise ValueError(f"tracks_per_shard is {tracks_per_shard}; must be at least 1")
+    tracks = list(tracks)
+    if any(track.member and track.path.resolve().parent == out.resolve() for track in tracks):
+        raise ManifestError(f"{out}: holds the shards that these tracks are read from; pack them into another folder")
     out.mkdir(parents=True, exist_ok=True)
     written: list[Track] = []
     everything = (track for track in tracks if _is_there(track, on_missing))
@@ -177,10 +179,18 @@ class ShardCache:
 
 
 def _is_there(track: Track, on_missing: Callable[[Path, str], None]) -> bool:
-    if track.path.is_file():
-        return True
-    on_missing(track.path, "no such file")
-    return False
+    if not track.path.is_file():
+        on_missing(track.path, "no such file")
+        return False
+    if _suffix(track) not in AUDIO_SUFFIXES:
+        known = " ".join(sorted(AUDIO_SUFFIXES))
+        on_missing(track.path, f"{_suffix(track) or 'no suffix'}; what reads shards knows {known}")
+        return False
+    return True
+
+
+def _suffix(track: Track) -> str:
+    return PurePosixPath(track.member or track.path.name).suffix.lower()
 
 
 def _holds(shard: Path, tracks: Sequence[Track]) -> bool:
@@ -198,10 +208,9 @@ def _write_shard(shard: Path, tracks: Sequence[Track], *, first: int) -> None:
     with written_aside(shard) as aside, tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as tar:
         for number, track in enumerate(tracks, start=first):
             record = {key: value for key, value in describe(track).items() if key != "member"}
-            content = json.dumps(record, ensure_ascii=False).encode()
-            suffix = PurePosixPath(track.member or track.path.name).suffix.lower()
+            content = json_text(record).encode()
             with _opened(track) as audio:
-                _add(tar, f"{number:09d}{suffix}", audio)
+                _add(tar, f"{number:09d}{_suffix(track)}", audio)
             _add(tar, f"{number:09d}.json", io.BytesIO(content))
 
 

@@ -143,7 +143,8 @@ def _misspelt(text: str, rng: np.random.Generator) -> str:
 
 
 def _shuffled_list(tags: Sequence[str], rng: np.random.Generator, config: TextAugmentation) -> list[str]:
-    wanted = min(int(rng.choice(config.list_lengths, p=config.list_length_shares)), len(tags))
+    shares = np.array(config.list_length_shares)
+    wanted = min(int(rng.choice(config.list_lengths, p=shares / shares.sum())), len(tags))
     return [tags[i] for i in rng.permutation(len(tags))[:wanted]]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from data.audio import AUDIO_SUFFIXES, probe
+from data.audio import AUDIO_SUFFIXES, measure_seconds
 from data.errors import AudioError, ManifestError
 from data.manifest import Track
 
@@ -62,7 +62,7 @@ def _is_named_after(path: Path, clip: Track) -> bool:
 def _is_longer(path: Path, clip: Track) -> bool:
     """Whether a file goes on beyond the length of the clip; one that cannot be opened is left to who reads it."""
     try:
-        seconds = probe(path).seconds
+        seconds = measure_seconds(path)
     except AudioError:
         return False
-    return seconds is not None and clip.length is not None and seconds > clip.length + _SLACK_SECONDS
+    return clip.length is not None and seconds > clip.length + _SLACK_SECONDS

@@ -14,7 +14,7 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
-from data.audio import probe
+from data.audio import measure_seconds
 from data.errors import AudioError, MulanError
 from data.file_tags import GENRE_SEPARATOR, read_tags
 from data.manifest import Track
@@ -136,7 +136,7 @@ class TextOnlyEncoder:
             vectors = self._model.embed(texts) if texts else ()
         for track, vector in zip(tracks, vectors, strict=True):
             try:
-                seconds = track.length or (probe(track.source).seconds or 0.0) - track.start
+                seconds = track.length or measure_seconds(track.source) - track.start
             except AudioError as error:
                 yield FailedFile(path=track.path, reason=str(error).removeprefix(f"{track.source}: "))
             else:

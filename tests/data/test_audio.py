@@ -3,6 +3,8 @@
 Alone: pytest tests/data/test_audio.py. Makes its own files with soundfile and PyAV; needs no network.
 """
 
+import errno
+import io
 import os
 import re
 import struct
@@ -14,7 +16,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from data import decode
 from data.audio import AUDIO_SUFFIXES, load_audio, probe, resample, stream_audio
+from data.audio_hash import hash_audio
 from data.errors import AudioError
 
 RATE = 44_100
@@ -141,6 +145,20 @@ def test_a_video_without_sound_is_refused(tmp_path, encode, refusal):
         for piece in [frame, None]:
             output.mux(stream.encode(piece))
     assert refusal(path).startswith("found no audio stream (mov,mp4")
+
+
+def test_a_file_that_its_disk_does_not_give_is_refused(tmp_path, monkeypatch, sine):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, sine(1), RATE)
+
+    class Failing(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(decode, "_open_plain", Failing)
+    for attempt in (probe, hash_audio, lambda file: load_audio(file, sample_rate=RATE)):
+        with pytest.raises(AudioError, match=r"cannot be read \(Input/output error\); check the disk"):
+            attempt(path)
 
 
 def test_an_unreadable_file_is_refused_with_the_system_s_reason(tmp_path, monkeypatch, sine, refusal):

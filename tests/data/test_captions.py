@@ -107,6 +107,9 @@ def test_a_caption_claims_the_tags_it_names_or_paraphrases_and_no_others():
     tags = ("saxophone", "piano", "no drums", "fast", "jazz")
     assert claimed_tags("Jazzy sax, without drums.", tags) == ("saxophone", "no drums", "jazz")
     assert claimed_tags("something else", tags) == tags  # nothing recognised: it may claim any of them
+    # A word inside another is not said; its plural is.
+    assert claimed_tags("baroque harpsichord solo", ("harp", "harpsichord", "baroque")) == ("harpsichord", "baroque")
+    assert claimed_tags("an organic mandolin and violins", ("organ", "mandolin", "violin")) == ("mandolin", "violin")
 
 
 def test_a_full_caption_names_tempo_style_instruments_and_drums() -> None:

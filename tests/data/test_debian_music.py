@@ -89,6 +89,13 @@ def test_a_package_is_fetched_once_and_listed_with_its_split_and_licence(archive
     }
 
 
+def test_packages_are_fetched_into_a_relative_folder_too(add_package, tmp_path, monkeypatch):
+    add_package("krank", {f"{GAMES}/krank/atmo.ogg": ogg(440)})
+    monkeypatch.chdir(tmp_path)
+    assert list(fetch_packages([KRANK], Path("music"))) == [KRANK]
+    assert next((tmp_path / "music" / "reserved" / "krank").rglob("atmo.ogg")).is_file()
+
+
 def test_a_fetch_that_was_broken_off_is_begun_anew(add_package, tmp_path):
     add_package("krank", {f"{GAMES}/krank/atmo.ogg": ogg(440)})
     write(tmp_path / "music" / "reserved" / "krank.unfinished" / "half", b"")

@@ -7,11 +7,12 @@ import logging
 import re
 import struct
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
-from data.audio import load_audio, probe
+from data.audio import load_audio, measure_seconds, probe
 
 RATE = 44_100
 SINE_HZ = 440
@@ -123,6 +124,23 @@ def test_a_flac_written_to_a_pipe_is_read_whole(tmp_path, caplog, sine):
     assert len(load_audio(path, sample_rate=RATE)) == 2 * RATE
     assert probe(path).seconds is None
     assert not caplog.records
+
+
+def test_an_mp3_without_a_header_is_as_long_as_its_frames_not_as_its_first_bit_rate_suggests(tmp_path, sine):
+    path = tmp_path / "a.mp3"
+    for bit_rate, seconds in ((32_000, 2), (320_000, 8)):
+        samples = sine(seconds)
+        part = tmp_path / f"{bit_rate}.mp3"
+        with av.open(str(part), "w", options={"write_xing": "0", "id3v2_version": "0"}) as output:
+            stream = output.add_stream("libmp3lame", rate=RATE, layout="mono")
+            stream.bit_rate = bit_rate
+            frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+            frame.sample_rate = RATE
+            output.mux([*stream.encode(frame), *stream.encode(None)])
+        with path.open("ab") as whole:
+            whole.write(part.read_bytes())
+    assert measure_seconds(path) == pytest.approx(10, abs=0.2)  # guessed: 82
+    assert len(load_audio(path, sample_rate=RATE)) / RATE == pytest.approx(10, abs=0.2)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Files written aside take their place whole or not at all. Run: pytest tests/data/test_files.py."""
 
+import errno
+import os
+
 import pytest
 
 from data.files import remedy_of_missing, written_aside
@@ -38,3 +41,18 @@ def test_a_missing_file_is_looked_for_one_folder_up_and_one_down(tmp_path):
     assert remedy_of_missing(tmp_path / "mp3" / "d" / "d" / "a.mp3") == said  # told the folder d, not mp3
     assert remedy_of_missing(tmp_path / "d" / "a.mp3") == said  # told the folder that mp3 is in
     assert remedy_of_missing(tmp_path / "mp3" / "d" / "b.mp3") == "check the folder of the audio"
+
+
+def test_a_folder_that_may_not_be_entered_hides_no_other(tmp_path, monkeypatch):
+    for name in ("lost+found", "mp3"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "mp3" / "a.mp3").touch()
+    stat = os.stat
+
+    def refusing(path, *arguments, **options):
+        if "lost+found" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refusing)  # root may enter all of them
+    assert remedy_of_missing(tmp_path / "a.mp3") == f"there is {tmp_path / 'mp3' / 'a.mp3'}: was another folder meant?"

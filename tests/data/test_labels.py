@@ -102,6 +102,32 @@ def test_an_extraction_that_was_killed_goes_on_after_its_last_complete_shard(tmp
         assert np.array_equal(store.labels(f"track {number}", start_seconds=0, tokens=100), _labels(number, 100))
 
 
+def test_a_shard_that_was_deleted_is_not_made_up_for_in_the_place_of_another(tmp_path):
+    with LabelWriter(tmp_path, FORMAT, rows_per_shard=10) as writer:
+        for number in range(3):
+            writer.add(f"track {number}", _labels(number, 10))
+    for damaged in tmp_path.glob("labels-000-00001.*"):
+        damaged.unlink()
+
+    with LabelWriter(tmp_path, FORMAT, rows_per_shard=10) as writer:
+        assert writer.finished == {"track 0", "track 2"}
+        writer.add("track 1", _labels(1, 10))
+    write_index(tmp_path)
+
+    store = LabelStore.open(tmp_path)
+    for number in range(3):
+        assert np.array_equal(store.labels(f"track {number}", start_seconds=0, tokens=10), _labels(number, 10))
+
+
+def test_tracks_named_after_files_that_are_not_utf8_are_labelled(tmp_path):
+    with LabelWriter(tmp_path, FORMAT) as writer:
+        writer.add("caf\udce9.wav", _labels(0, 10))
+    write_index(tmp_path)
+
+    store = LabelStore.open(tmp_path)
+    assert np.array_equal(store.labels("caf\udce9.wav", start_seconds=0, tokens=10), _labels(0, 10))
+
+
 def test_a_block_that_raises_leaves_its_open_shard_unwritten(tmp_path):
     def extract() -> None:
         with LabelWriter(tmp_path, FORMAT) as writer:

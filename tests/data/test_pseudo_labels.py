@@ -50,10 +50,6 @@ def test_windows_count_by_how_much_of_them_a_crop_holds(start, seconds, expected
     np.testing.assert_allclose(LABELS.of_crop("a", start=start, seconds=seconds), expected, rtol=1e-6)
 
 
-def test_a_track_is_the_mean_of_its_windows():
-    np.testing.assert_array_equal(LABELS.of_track("a"), [2.0, -3.0])
-
-
 def test_standardised_logits_have_mean_zero_and_deviation_one_over_the_tracks_they_were_measured_on():
     statistics = LABELS.statistics(["a", "b/ü"])
     np.testing.assert_allclose(statistics.mean, [1.0, -2.0])
@@ -63,11 +59,14 @@ def test_standardised_logits_have_mean_zero_and_deviation_one_over_the_tracks_th
 
 def test_what_is_missing_or_damaged_is_said_in_one_line(tmp_path):
     with pytest.raises(StoreError, match=r"^pseudo-labels of MSD_musicnn: none of track 'c'; label it first$"):
-        LABELS.of_track("c")
+        LABELS.of_crop("c", start=0.0, seconds=1.0)
     with pytest.raises(StoreError, match="no tracks"):
         LABELS.statistics([])
     with pytest.raises(StoreError, match="cannot be read as pseudo-labels"):
         read_pseudo_labels(tmp_path / "none.npz")
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04")
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    with pytest.raises(StoreError, match="cannot be read as pseudo-labels"):
+        read_pseudo_labels(tmp_path / "one.npy")
     with pytest.raises(StoreError, match="cannot be read as pseudo-labels"):
         read_pseudo_labels(tmp_path / "cut.npz")

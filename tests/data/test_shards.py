@@ -11,6 +11,7 @@ import os
 import tarfile
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import torch
 
 from data.errors import ConfigError, ManifestError
 from data.loader import Clips, batches
-from data.manifest import read_manifest, write_manifest
+from data.manifest import Track, read_manifest, write_manifest
 from data.shards import ShardCache, read_shards, write_shards
 from data.tar import TarMember, list_members, open_member
 
@@ -96,6 +97,37 @@ def test_shards_can_be_cut_anew_from_shards(tmp_path, shards, tracks):
     again = write_shards(read_shards(shards), tmp_path / "again", tracks_per_shard=12)
     assert [(track.id, track.tags) for track in again] == [(track.id, track.tags) for track in tracks]
     assert np.array_equal(clips_of(again).read(7, epoch=0).waveform, clips_of(tracks).read(7, epoch=0).waveform)
+
+
+def test_shards_are_not_cut_anew_in_their_own_place(shards, monkeypatch):
+    original = {path.name: path.read_bytes() for path in shards.iterdir()}
+    monkeypatch.chdir(shards.parent)
+    with pytest.raises(ManifestError, match="holds the shards that these tracks are read from; pack"):
+        write_shards(read_shards(shards), Path(shards.name), tracks_per_shard=12)
+    assert {path.name: path.read_bytes() for path in shards.iterdir()} == original
+
+
+def test_a_file_whose_suffix_readers_of_shards_do_not_know_is_reported_and_left_out(tmp_path, tracks):
+    odd = tracks[0].path.with_suffix(".voc")
+    odd.write_bytes(tracks[0].path.read_bytes())
+    reported = []
+    packed = write_shards(
+        [dataclasses.replace(tracks[0], id="odd", path=odd), tracks[1]],
+        tmp_path / "out",
+        tracks_per_shard=5,
+        on_missing=lambda path, reason: reported.append((path, reason)),
+    )
+    assert [track.id for track in packed] == [tracks[1].id]
+    ((path, reason),) = reported
+    assert (path, reason.partition(";")[0]) == (odd, ".voc")
+
+
+def test_a_file_whose_name_is_not_utf8_is_packed_and_read(tmp_path, tracks):
+    odd = tmp_path / os.fsdecode(b"caf\xe9.flac")
+    odd.write_bytes(tracks[0].path.read_bytes())
+    packed = write_shards([Track(id=odd.name, path=odd)], tmp_path / "out", tracks_per_shard=5)
+    assert [track.id for track in packed] == [track.id for track in read_manifest(tmp_path / "out" / "manifest.jsonl")]
+    assert packed[0].id == odd.name
 
 
 def test_shards_that_others_made_are_read(tmp_path):
