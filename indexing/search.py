@@ -78,12 +78,12 @@ def read_playlist(path: Path) -> list[Path]:
     """
     content = path.read_bytes()
     if path.suffix.lower() == ".jspf":
-        lines, place = _jspf_locations(json.loads(content)), _of_address
+        lines = _jspf_locations(json.loads(content))
     else:
         # M3U is in the bytes of its file system, M3U8 in UTF-8; both are what paths are made of here.
         text = os.fsdecode(content.removeprefix(b"\xef\xbb\xbf"))
         lines = [line.strip() for line in text.split("\n") if line.strip() and not line.startswith("#")]
-        place = _of_line
+    place = _of_address if path.suffix.lower() == ".jspf" else _of_line
     return [_normal(path.parent / place(line)) for line in lines if _is_local(line)]
 
 

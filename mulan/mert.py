@@ -213,10 +213,12 @@ class Mert(nn.Module):
         states = states + self.position(states)
         if not self.config.pre_norm:
             states = self.norm(states)
-        states = self.dropout(states)
+        if self.stem.training:  # a frozen front is what it is in inference
+            states = self.dropout(states)
         hidden = [states]
         for layer in self.layers:
-            states = self._drop_layer(states, call_module(layer, states, recompute=self.checkpoint_activations))
+            after = call_module(layer, states, recompute=self.checkpoint_activations)
+            states = self._drop_layer(states, after) if layer.training else after
             hidden.append(states)
         if self.config.pre_norm:
             hidden[-1] = self.norm(states)
@@ -255,7 +257,7 @@ class Mert(nn.Module):
         return (waveforms - mean) / (variance + _VARIANCE_FLOOR).sqrt()
 
     def _drop_layer(self, before: Tensor, after: Tensor) -> Tensor:
-        if not self.training or not self.config.layerdrop:
+        if not self.config.layerdrop:
             return after
         # A dropped layer was computed all the same: distributed training waits for a gradient of every weight.
         return torch.where(torch.rand((), device=after.device) < self.config.layerdrop, before, after)

@@ -281,7 +281,8 @@ class MuQ(nn.Module):
         """Give the hidden states of a mel [b, 128, frames] as `LogMel` makes it."""
         states = self.stem(mel.to(self.norm.weight.dtype))
         hidden = [states]
-        states = self.dropout(states)
+        if self.stem.training:  # a frozen front is what it is in inference
+            states = self.dropout(states)
         rotation = rotary_tables(states.shape[1], head_dim=self.config.dim // self.config.heads, like=self.norm.weight)
         for layer in self.layers:
             states = call_module(layer, states, rotation, recompute=self.checkpoint_activations)

@@ -23,7 +23,7 @@ from torch.nn import functional
 from transformers import EncodecConfig, EncodecModel
 
 from data.loader import Batch, Clips, centred_batches
-from data.manifest import Track
+from data.manifest import Track, tracks_digest
 from data.shards import ShardCache
 from mulan.distributed import Share
 from mulan.hub import CONFIG_FILE, SAFETENSORS_FILE
@@ -142,6 +142,7 @@ class CodecStage:
 
     def __init__(self, config: CodecTrainConfig, tracks: Sequence[Track], *, cache: ShardCache | None = None) -> None:
         self.config = config
+        self.origin = {"tracks": tracks_digest(track for track in tracks if track.split != "heldout")}
         train = [track for track in tracks if track.split == "train"]
         judged = [track for track in tracks if track.split == "valid"] or train[-_JUDGED:]
         self._train, self._fitted, self._judged = (
@@ -193,7 +194,11 @@ class CodecStage:
                 signal += float(clips.square().sum())
                 noise += float((clips - decoded).square().sum())
                 errors += (MSD_STD * (mel(decoded) - mel(clips)).abs()).mean(dim=(1, 2)).tolist()
-        numbers = {"valid_snr_db": 10 * math.log10(signal / noise), self.score: sum(errors) / len(errors)}
+        if not errors:
+            return {}
+        numbers = {self.score: sum(errors) / len(errors)}
+        if signal and noise:
+            numbers["valid_snr_db"] = 10 * math.log10(signal / noise)
         for stage, (used, perplexity) in enumerate(zip(usage.used_share(), usage.perplexity(), strict=True), start=1):
             numbers |= {f"used_{stage}": float(used), f"perplexity_{stage}": float(perplexity)}
         return numbers

@@ -18,9 +18,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from data.errors import ManifestError
+from data.errors import ConfigError, ManifestError
 from data.loader import Batch, CaptionedClips, centred_batches, seeded_generator, true_negatives, word_scores
-from data.manifest import Track
+from data.manifest import Track, tracks_digest
 from data.pseudo_tags import without_opinions
 from data.shards import ShardCache
 from data.texts import draw_words
@@ -74,8 +74,9 @@ class PairModule(nn.Module):
         """
         audio, text, scale = self.model(waveforms, ids, mask, blanked)
         latents = text[:0] if words is None else self.model.text_latents(*words)
-        # DeepSpeed's own copy of the scale escapes `after_step`.
-        outputs = (audio, text, latents, scale.clamp(max=MAX_LOGIT_SCALE))
+        # DeepSpeed's own copy of the scale escapes `after_step`. Straight through: clamped alone, a scale that is a
+        # rounding above its limit would have no gradient that leads back.
+        outputs = (audio, text, latents, scale + (scale.clamp(max=MAX_LOGIT_SCALE) - scale).detach())
         return outputs if self.bias is None else (*outputs, self.bias.squeeze())
 
 
@@ -100,7 +101,14 @@ class MulanStage:
 
     def __init__(self, config: MulanTrainConfig, tracks: Sequence[Track], *, cache: ShardCache | None = None) -> None:
         self.config = config
-        model, self._tokenizer = _begin(config)
+        self.origin = {"tracks": tracks_digest(track for track in tracks if track.split != "heldout")}
+        if config.start_from:
+            begun = load_checkpoint(resolve(config.start_from))
+            config.check(begun.model.config)
+            self.origin["start_from"] = begun.fingerprint
+            model, self._tokenizer = begun.model, begun.tokenizer
+        else:
+            model, self._tokenizer = _begin(config)
         self._architecture = model.config
         runtime = choose_runtime("auto", config.precision)
         if config.distillation:
@@ -206,10 +214,14 @@ class MulanStage:
         }
 
     def imagine(self, module: Any, rows: int, device: torch.device) -> Tensor:
-        """See `Stage`; texts as long as most captions."""
+        """See `Stage`; texts as long as most captions. Single words and the model distilled from are not in it."""
         samples = round(self._architecture.clip_seconds * self._architecture.sample_rate)
         ids = torch.ones(rows, _IMAGINED_TOKENS, dtype=torch.int64, device=device)
-        audio, text, _, scale, *_ = module(torch.zeros(rows, samples, device=device), ids, ids.bool(), None)
+        inputs = (torch.zeros(rows, samples, device=device), ids, ids.bool(), None)
+        if self.config.micro_batch:
+            with torch.no_grad():
+                module(*inputs)  # the pass that gives the latents of the whole batch, see `cached_backward`
+        audio, text, _, scale, *_ = module(*inputs)
         return scale * (audio @ text.T).sum()
 
     def save(self, weights: Mapping[str, Tensor], folder: Path) -> None:
@@ -226,7 +238,10 @@ class MulanStage:
         model.load_state_dict(own, assign=True)
         merge_lora(model)
         if self.config.keep_of_start and self.config.start_from:
-            model.keep_of(load_checkpoint(resolve(self.config.start_from)).model, share=self.config.keep_of_start)
+            start = load_checkpoint(resolve(self.config.start_from))
+            if start.fingerprint != self.origin["start_from"]:
+                raise ConfigError(f"start_from = {self.config.start_from}: has been replaced meanwhile; put it back")
+            model.keep_of(start.model, share=self.config.keep_of_start)
         if self.config.centre_texts and self.config.glossary:
             phrases = [phrase for entry in self.config.glossary.entry for phrase in entry.say]
             batches = (phrases[first : first + TEXTS_PER_BATCH] for first in range(0, len(phrases), TEXTS_PER_BATCH))
@@ -275,17 +290,11 @@ class MulanStage:
 
 
 def _begin(config: MulanTrainConfig) -> tuple[MuLan, TextTokenizer]:
-    """The model as it is before the first step."""
-    if config.start_from:
-        checkpoint = load_checkpoint(resolve(config.start_from))
-        model, tokenizer = checkpoint.model, checkpoint.tokenizer
-        config.check(model.config)
-    else:
-        assert config.model
-        described = complete_config(config.model, config.audio_from) if config.audio_from else config.model
-        config.check(described)
-        model, tokenizer = build_model(config.model, seed=config.seed, audio_from=config.audio_from)
-    return model, tokenizer
+    """A new model as it is before the first step."""
+    assert config.model
+    described = complete_config(config.model, config.audio_from) if config.audio_from else config.model
+    config.check(described)
+    return build_model(config.model, seed=config.seed, audio_from=config.audio_from)
 
 
 def _vocabulary(tracks: Sequence[Track]) -> list[str]:

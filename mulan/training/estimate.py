@@ -45,8 +45,9 @@ class Estimate:
         gradients: bytes.
         optimizer: bytes of AdamW's two averages; Muon keeps one of a matrix.
         activations: bytes at the worst moment of a micro-batch, beyond all of the above.
-        flops: operations of an optimiser step.
-        step_seconds: time of an optimiser step, without reading data and without communication.
+        flops: operations of a step's forward and backward passes.
+        step_seconds: time of a step's forward and backward passes, without reading data, the optimiser's own work and
+            communication.
         is_measured: whether that was measured; else it is `flops` at `ASSUMED_UTILISATION` of the measured peak.
         steps: of the run.
     """

@@ -10,7 +10,6 @@ Source: MuQ, arXiv:2501.01108. The released recipe reads such labels but has no 
 come from is a choice here.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from pydantic import NonNegativeInt
-from torch import nn
 
 from data.audio import load_audio
 from data.clips import Window, split_windows
@@ -40,6 +38,7 @@ from mulan.targets import LabelTargetsConfig
 from mulan.training.loop import OnStep, fit
 from mulan.training.muq import MuqStage, MuqTrainConfig
 from mulan.training.rvq import HiddenStates, RvqStage, RvqTrainConfig
+from mulan.training.state import weights_digest
 
 logger = logging.getLogger(__name__)
 
@@ -81,14 +80,17 @@ def iterate(
         the folder of the trained student.
 
     Raises:
-        ConfigError: the teacher has no such layer, another width than the quantiser, or another rate than labels.
+        ConfigError: the teacher has no such layer, another width than the quantiser, or another rate than labels; `out`
+            holds a round of another teacher, layer or other tracks.
         StoreError: `out` holds labels by another teacher, quantiser or window.
     """
     _check(config, teacher)
-    source = f"layer {config.layer} of {_fingerprint(teacher)}, {config.student.clip_seconds:g} s at a time"
+    tracks = [track for track in tracks if track.split != "heldout"]
+    layer = f"layer {config.layer} of {weights_digest(teacher)}"
     features = HiddenStates(teacher, layer=config.layer)
-    fit(RvqStage(config.quantizer, tracks, features, cache=cache), out / "quantizer", on_step=on_step)
+    fit(RvqStage(config.quantizer, tracks, features, source=layer, cache=cache), out / "quantizer", on_step=on_step)
     quantizer = load_quantizer(out / "quantizer" / "model")
+    source = f"{weights_digest(quantizer)} over {layer}, {config.student.clip_seconds:g} s at a time"
     labeller = Labeller(features, quantizer, clip_seconds=config.student.clip_seconds, source=source)
     labeller.write(out / "labels", tracks, cache=cache, on_labelled=on_labelled)
     student = config.student.model_copy(update={"targets": LabelTargetsConfig(folder=out / "labels")})
@@ -105,14 +107,6 @@ def _check(config: IterateConfig, teacher: MuQ | Mert) -> None:
         raise ConfigError(
             f"--model: gives {teacher.token_rate} tokens a second; labels are {LABEL_RATE}, as a MuQ's are"
         )
-
-
-def _fingerprint(model: nn.Module) -> str:
-    """Twelve digits that tell trained models apart."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
 
 
 class Labeller:

@@ -44,6 +44,10 @@ class Stage(Protocol):
         """Of the run."""
 
     @property
+    def origin(self) -> Mapping[str, str]:
+        """What else decides over the weights: digests of the tracks, and of models that it starts or learns from."""
+
+    @property
     def module(self) -> nn.Module:
         """What is trained, on the CPU, not yet wrapped by Accelerate."""
 
@@ -94,7 +98,8 @@ def fit(stage: Stage, out: Path, *, on_step: OnStep) -> Path:
         the folder of the trained model.
 
     Raises:
-        ConfigError: the batch cannot be dealt out, or `out` holds a run of another configuration.
+        ConfigError: the batch cannot be dealt out, or `out` holds a run of another configuration, of other tracks, or
+            of other models that it started or learnt from.
     """
     config = stage.config
     runtime = choose_runtime("auto", config.precision)
@@ -113,7 +118,7 @@ def fit(stage: Stage, out: Path, *, on_step: OnStep) -> Path:
     module, optimizer = accelerator.prepare(stage.module, build_optimizer(stage.module, config))
 
     out.mkdir(parents=True, exist_ok=True)
-    progress = resume(accelerator, config, out)
+    progress = resume(accelerator, config, stage.origin, out)
     model = out / "model"
     if progress.step == config.steps and (model / CONFIG_FILE).exists():
         return model
@@ -143,7 +148,7 @@ def fit(stage: Stage, out: Path, *, on_step: OnStep) -> Path:
         if _is_due(done, config.validate_every, last=config.steps):
             progress = _validate(stage, accelerator, module, log, out, Progress(step=done, best=progress.best))
         if _is_due(done, config.save_every, last=config.steps):
-            save_state(accelerator, config, out, Progress(step=done, best=progress.best))
+            save_state(accelerator, config, stage.origin, out, Progress(step=done, best=progress.best))
     log.close()
     return _save(stage, accelerator, module, model)
 

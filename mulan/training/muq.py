@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from data.labels import LABEL_RATE, LabelStore
 from data.loader import Batch, Clips, centred_batches
-from data.manifest import Track
+from data.manifest import Track, tracks_digest
 from data.shards import ShardCache
 from mulan.audio_tower import build_backbone
 from mulan.backbones import save_backbone
@@ -34,6 +34,7 @@ from mulan.runtime import choose_runtime
 from mulan.targets import LabelTargetsConfig, MertTargetsConfig, TargetFrames, Targets, TargetsConfig, build_targets
 from mulan.training.config import TrainingConfig
 from mulan.training.loop import Numbers, micro_batches, run_batches, seed_of
+from mulan.training.state import weights_digest
 
 logger = logging.getLogger(__name__)
 
@@ -167,9 +168,14 @@ class MuqStage:
             self.module = MaskedPredictor(config, self._targets)
         self._rate, self._fold = MuQ.token_rate, self.module.fold
         self._crop_tokens = round(config.clip_seconds * self._rate)
+        self.origin = {
+            "tracks": tracks_digest(track for track in tracks if track.split != "heldout"),
+            "targets": weights_digest(self._targets),
+        }
         self._labels: LabelStore | None = None
         if isinstance(config.targets, LabelTargetsConfig):
             self._labels = LabelStore.open(config.targets.folder)
+            self.origin["targets"] = self._labels.format.source
             tracks = _labelled(tracks, self._labels, tokens=self._crop_tokens)
         train, valid = ([track for track in tracks if track.split == split] for split in ("train", "valid"))
         self._train = self._clips(train, cache)

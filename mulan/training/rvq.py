@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from data.audio import MIN_SECONDS
 from data.errors import ConfigError, ManifestError
 from data.loader import Batch, Clips, centred_batches
-from data.manifest import Track
+from data.manifest import Track, tracks_digest
 from data.shards import ShardCache
 from mulan.distributed import Share, sum_over_processes
 from mulan.mel import MEL_BANDS, SAMPLE_RATE, LogMel
@@ -99,9 +99,14 @@ class RvqStage:
         tracks: Sequence[Track],
         features: nn.Module,
         *,
+        source: str = "",
         cache: ShardCache | None = None,
     ) -> None:
         self.config = config
+        self.origin = {
+            "tracks": tracks_digest(track for track in tracks if track.split != "heldout"),
+            **({"features": source} if source else {}),
+        }
         self._features = features.eval().requires_grad_(False)
         train = [track for track in tracks if track.split == "train"]
         self._train, self._looked_at = self._clips(train, cache), self._clips(train[:_FIRST_LOOK], cache)

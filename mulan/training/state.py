@@ -1,13 +1,16 @@
 """The checkpoint a run goes on from: written aside, then swapped, so that a killed run always finds a whole one."""
 
+import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 from pydantic import ValidationError
+from torch import nn
 
 from data.errors import ConfigError
 from mulan.training.config import TrainingConfig
@@ -25,8 +28,14 @@ class Progress:
     best: float | None = None
 
 
-def save_state(accelerator: Accelerator, config: TrainingConfig, out: Path, progress: Progress) -> None:
-    """Write weights, optimiser and random states of every process to out/state."""
+def save_state(
+    accelerator: Accelerator, config: TrainingConfig, origin: Mapping[str, str], out: Path, progress: Progress
+) -> None:
+    """Write weights, optimiser and random states of every process to out/state.
+
+    Args:
+        origin: see `mulan.training.loop.Stage`.
+    """
     fresh, kept, old = out / "state.new", out / "state", out / "state.old"
     if accelerator.is_main_process:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -34,7 +43,7 @@ def save_state(accelerator: Accelerator, config: TrainingConfig, out: Path, prog
     accelerator.save_state(str(fresh))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        facts = {"step": progress.step, "best": progress.best, "config": _deciding(config)}
+        facts = {"step": progress.step, "best": progress.best, "config": _deciding(config), "origin": dict(origin)}
         (fresh / _PROGRESS_FILE).write_text(json.dumps(facts), encoding="utf-8")
         if kept.exists():  # else the old one is the only one there is
             shutil.rmtree(old, ignore_errors=True)
@@ -44,11 +53,11 @@ def save_state(accelerator: Accelerator, config: TrainingConfig, out: Path, prog
     accelerator.wait_for_everyone()
 
 
-def resume(accelerator: Accelerator, config: TrainingConfig, out: Path) -> Progress:
+def resume(accelerator: Accelerator, config: TrainingConfig, origin: Mapping[str, str], out: Path) -> Progress:
     """Load the last checkpoint in `out`, if there is one.
 
     Raises:
-        ConfigError: it was made with a configuration that would have given other weights.
+        ConfigError: it was made with a configuration, or of music and models, that would have given other weights.
     """
     for folder in (out / "state", out / "state.old"):
         if (folder / _PROGRESS_FILE).exists():
@@ -62,6 +71,11 @@ def resume(accelerator: Accelerator, config: TrainingConfig, out: Path) -> Progr
                 raise ConfigError(
                     f"{out}: holds a run of other settings: {listed}; set them as they are there, or give another --out"
                 )
+            begun = facts.get("origin", {})
+            other = sorted(key for key, value in origin.items() if begun.get(key, value) != value)
+            if other:
+                listed = ", ".join(f"{key} {origin[key]} (there {begun[key]})" for key in other)
+                raise ConfigError(f"{out}: holds a run of other {listed}; go on with those, or give another --out")
             accelerator.load_state(str(folder))
             return Progress(step=facts["step"], best=facts["best"])
     return Progress()
@@ -77,4 +91,13 @@ def _with_defaults(stored: dict[str, Any], config: TrainingConfig) -> dict[str, 
 
 
 def _deciding(config: TrainingConfig) -> dict[str, Any]:
-    return config.model_dump(mode="json", exclude=_FREE_TO_CHANGE)
+    # Where labels lie is no matter: whose they are, the origin says.
+    return config.model_dump(mode="json", exclude={**dict.fromkeys(_FREE_TO_CHANGE, True), "targets": {"folder"}})
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Twelve digits that tell trained models apart."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(module.state_dict().items()):
+        digest.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

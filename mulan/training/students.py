@@ -79,6 +79,8 @@ class StudentsConfig(StrictModel):
     def _check(self) -> Self:
         if self.mulan.model is None:
             raise ValueError("mulan.start_from: every student makes a MuLan of its own; give mulan.model instead")
+        if self.student.restarts:
+            raise ValueError("student.restarts: the iterative student is trained in two halves; leave them out")
         return self
 
 
@@ -213,8 +215,12 @@ def _probe(
 
 
 def summarise(results: Results) -> list[tuple[str, dict[str, tuple[float, float]]]]:
-    """Mean and standard deviation over seeds of each measure, for each teacher."""
+    """Mean and standard deviation over seeds of each measure, for each teacher; that of one seed is 0."""
     return [
-        (teacher, {name: (float(np.mean(values)), float(np.std(values, ddof=1))) for name, values in measures.items()})
+        (teacher, {name: (float(np.mean(values)), _deviation(values)) for name, values in measures.items()})
         for teacher, measures in results.items()
     ]
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

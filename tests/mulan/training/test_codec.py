@@ -94,6 +94,17 @@ def test_it_is_judged_when_it_has_codes(run):
     assert all(0 < record["used_1"] <= 1 and 1 <= record["perplexity_8"] <= 1024 for record in logged)
 
 
+def test_silence_and_what_cannot_be_read_end_no_run_when_it_is_judged(tracks, tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(12_000), 24_000, subtype="FLOAT")
+    (tmp_path / "broken.wav").write_text("not music")
+    for name, judged in (("silent", True), ("broken", False)):
+        odd = Track(id=name, path=tmp_path / f"{name}.wav", seconds=0.5, split="valid")
+        logged = []
+        fit(CodecStage(CodecTrainConfig(**SETTINGS), [*tracks[:8], odd]), tmp_path / name, on_step=logged.append)
+        assert any("valid_log_mel_db" in record for record in logged) == judged
+        assert not any("valid_snr_db" in record for record in logged)
+
+
 def test_training_brings_the_decoded_nearer(tracks):
     stage = CodecStage(CodecTrainConfig(**SETTINGS), tracks)
     waveforms = next(stage.batches(first_step=0, share=Share(rank=0, world=1)))[1].waveforms

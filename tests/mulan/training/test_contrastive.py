@@ -136,6 +136,18 @@ def test_the_logit_scale_is_clamped_to_100(mulan_config, music):
     assert stage.module.model.logit_scale.item() == pytest.approx(100.0)
 
 
+def test_a_logit_scale_at_its_limit_can_be_lowered(mulan_config, music):
+    stage = MulanStage(mulan_config, music)
+    _, batch = next(stage.batches(first_step=0, share=Share()))
+    stage.after_step(stage.module, 0)
+    for scale in (100.0, 300.0):
+        stage.module.model.log_scale.data.fill_(math.log(scale))
+        found = stage.module(batch.waveforms, *stage._tokens(batch.texts, torch.device("cpu")), None)[3]
+        assert found.item() == pytest.approx(100.0)
+        (gradient,) = torch.autograd.grad(found, stage.module.model.log_scale)
+        assert gradient.item() == pytest.approx(scale)
+
+
 def test_one_line_makes_a_mert_mulan_that_trains_and_loads(mert_config, changed, music, train, tmp_path):
     stage = MulanStage(changed(mert_config, steps=2, warmup_steps=0), music)
     assert isinstance(stage.module.model.audio.backbone, Mert)

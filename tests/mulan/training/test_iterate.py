@@ -1,6 +1,7 @@
 """A second round learns what the first one hears. Run: pytest tests/mulan/training/test_iterate.py."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -135,10 +136,31 @@ def test_a_track_that_cannot_be_read_gets_no_labels_and_trains_nothing(config, t
     assert not (tmp_path / "out" / "student" / "skipped.jsonl").exists()
 
 
-def test_labels_of_another_model_are_not_taken_for_this_ones(config, teacher, music, tmp_path):
-    iterate(config, music, teacher(), tmp_path, on_step=silent, on_labelled=silent)
+def test_neither_quantiser_nor_labels_of_another_model_or_layer_are_taken_for_this_ones(
+    config, teacher, music, tmp_path
+):
+    out = tmp_path / "out"
+    iterate(config, music, teacher(), out, on_step=silent, on_labelled=silent)
+    other_layer = config.model_copy(update={"layer": 2})
+    for wrong, model in ((config, teacher(seed=5)), (other_layer, teacher())):
+        with pytest.raises(ConfigError, match=r"quantizer: holds a run of other features layer \d of .* \(there "):
+            iterate(wrong, music, model, out, on_step=silent, on_labelled=silent)
+    shutil.copytree(out / "labels", tmp_path / "again" / "labels")
     with pytest.raises(StoreError, match=r"labels-000-00000\.json: holds labels of .*layer 1 of "):
-        iterate(config, music, teacher(seed=5), tmp_path, on_step=silent, on_labelled=silent)
+        iterate(config, music, teacher(seed=5), tmp_path / "again", on_step=silent, on_labelled=silent)
+
+
+def test_a_round_goes_on_where_its_folder_was_moved_to(config, teacher, music, tmp_path):
+    iterate(config, music, teacher(), tmp_path / "out", on_step=silent, on_labelled=silent)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    moved = iterate(config, music, teacher(), tmp_path / "moved", on_step=pytest.fail, on_labelled=silent)
+    assert moved == tmp_path / "moved" / "student" / "model"
+
+
+def test_what_is_held_out_is_not_labelled(config, teacher, music, tmp_path):
+    tracks = [*music[:-1], dataclasses.replace(music[-1], split="heldout")]
+    iterate(config, tracks, teacher(), tmp_path, on_step=silent, on_labelled=silent)
+    assert music[-1].id not in LabelStore.open(tmp_path / "labels")
 
 
 def test_a_layer_that_the_model_has_not_is_refused_in_one_line(config, teacher, music, tmp_path):

@@ -3,13 +3,16 @@
 Run: pytest tests/mulan/training/test_state.py.
 """
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from data.errors import ConfigError
+from mulan.training.contrastive import MulanStage
 from mulan.training.loop import fit
 from mulan.training.state import Progress, resume, save_state
 
@@ -94,6 +97,30 @@ def test_another_configuration_in_the_same_folder_is_refused_by_its_keys(
         train(make_stage(kind, **changes), tmp_path / "run")
 
 
+@pytest.mark.parametrize("kind", ["rvq", "muq", "mulan"])
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_run_does_not_go_on_with_other_music_wherever_that_lies(
+    kind, has_ended, make_stage, train, stop_at, music, tmp_path
+):
+    if has_ended:
+        train(make_stage(kind), tmp_path / "run")
+    else:
+        stop_at(make_stage(kind), tmp_path / "run", 5)
+    with pytest.raises(ConfigError, match=r"run: holds a run of other tracks \w{12} \(there \w{12}\); go on"):
+        train(make_stage(kind, tracks=music[1:]), tmp_path / "run")
+    elsewhere = shutil.copytree(music[0].path.parent, tmp_path / "moved")
+    moved = [dataclasses.replace(track, path=elsewhere / track.path.name) for track in music]
+    train(make_stage(kind, tracks=moved), tmp_path / "run")
+
+
+def test_a_run_does_not_go_on_from_other_weights_than_it_began_with(started, music, train, stop_at, tmp_path):
+    stop_at(MulanStage(started, music), tmp_path / "run", 5)
+    file = Path(started.start_from.removeprefix("local:")) / "model.safetensors"
+    save_file({name: weight + (name == "log_scale") for name, weight in load_file(file).items()}, file)
+    with pytest.raises(ConfigError, match=r"run: holds a run of other start_from \w+ \(there \w+\); go on"):
+        train(MulanStage(started, music), tmp_path / "run")
+
+
 def test_keys_that_decide_nothing_may_change_on_resuming(make_stage, train, stop_at, curve, tmp_path):
     train(make_stage("mulan"), tmp_path / "straight")
     stop_at(make_stage("mulan"), tmp_path / "broken", 5)
@@ -140,14 +167,14 @@ def test_wherever_the_swap_of_checkpoints_is_cut_a_whole_one_is_found(muq_config
             writer = Writer()
             writer.value = 2
             try:
-                save_state(writer, muq_config, out, Progress(step=2))
+                save_state(writer, muq_config, {}, out, Progress(step=2))
             except Stopped:
                 return False
         return True
 
     def found(out: Path) -> tuple[int, int]:
         reader = Writer()
-        return resume(reader, muq_config, out).step, reader.value
+        return resume(reader, muq_config, {}, out).step, reader.value
 
     first = Writer()
     first.value = 1
@@ -156,7 +183,7 @@ def test_wherever_the_swap_of_checkpoints_is_cut_a_whole_one_is_found(muq_config
         for again in range(20):  # the next save is cut as well
             out = tmp_path / f"{cut}-{again}"
             out.mkdir()
-            save_state(first, muq_config, out, Progress(step=1))
+            save_state(first, muq_config, {}, out, Progress(step=1))
             saved(out, cut_after=cut)
             assert found(out) in [(1, 1), (2, 2)]
             is_whole = saved(out, cut_after=again)

@@ -166,6 +166,26 @@ def test_dropout_of_frozen_parts_is_off_while_training(make, waveforms):
         assert torch.equal(training[1], model.text_latents(TOKENS, MASK))
 
 
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        MuQConfig(conv_dim=4, dim=16, depth=2, heads=2, ffn_dim=32, dropout=0.5),
+        MertConfig(conv_dim=4, dim=16, depth=2, heads=2, ffn_dim=32, dropout=0.0, layerdrop=0.9),
+    ],
+    ids=["muq", "mert"],
+)
+def test_what_enters_the_one_layer_that_is_trained_is_what_enters_it_in_inference(make, waveforms, backbone):
+    model = set_up(make(backbone=backbone), audio="last-1", text="frozen")
+    entering = []
+    model.audio.backbone.layers[1].register_forward_pre_hook(lambda layer, inputs: entering.append(inputs[0]))
+    with torch.no_grad():
+        for _ in range(4):
+            model.audio_latents(waveforms)
+        model.eval()
+        model.audio_latents(waveforms)
+    assert all(torch.equal(states, entering[-1]) for states in entering)
+
+
 def test_lora_trains_its_additions_and_the_heads(make, waveforms):
     model = make()
     plain_heads = heads(model)
