@@ -139,6 +139,7 @@ class CodecStage:
     score = "valid_log_mel_db"
     more_is_better = False
     shardable = False
+    teacher = None
 
     def __init__(self, config: CodecTrainConfig, tracks: Sequence[Track], *, cache: ShardCache | None = None) -> None:
         self.config = config
@@ -175,7 +176,7 @@ class CodecStage:
                 frames = [module.latents(look.waveforms.to(device)).flatten(0, 1) for look in looks if look.keys]
             module.fit(torch.cat(frames), torch.Generator().manual_seed(seed_of(self.config.seed, step)))
 
-    def imagine(self, module: Any, rows: int, device: torch.device) -> Tensor:
+    def imagine(self, module: Any, teacher: Any, rows: int, device: torch.device) -> Tensor:
         """See `Stage`; without the comparison of spectra."""
         latents = module.latents(torch.zeros(rows, round(self.config.clip_seconds * SAMPLE_RATE), device=device))
         return module.encodec.decoder(latents.mT).abs().mean()

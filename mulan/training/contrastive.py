@@ -213,13 +213,20 @@ class MulanStage:
             "valid_audio_to_text_r_at_10": back.r_at_10,
         }
 
-    def imagine(self, module: Any, rows: int, device: torch.device) -> Tensor:
-        """See `Stage`; texts as long as most captions. Single words and the model distilled from are not in it."""
+    @property
+    def teacher(self) -> nn.Module | None:
+        """See `Stage`: the model that is distilled."""
+        return self._start.model if self._start else None
+
+    def imagine(self, module: Any, teacher: Any, rows: int, device: torch.device) -> Tensor:
+        """See `Stage`; texts as long as most captions. The single words of a batch are not in it."""
         samples = round(self._architecture.clip_seconds * self._architecture.sample_rate)
         ids = torch.ones(rows, _IMAGINED_TOKENS, dtype=torch.int64, device=device)
         inputs = (torch.zeros(rows, samples, device=device), ids, ids.bool(), None)
-        if self.config.micro_batch:
-            with torch.no_grad():
+        with torch.no_grad():
+            if teacher is not None:
+                teacher.audio_latents(inputs[0])
+            if self.config.micro_batch:
                 module(*inputs)  # the pass that gives the latents of the whole batch, see `cached_backward`
         audio, text, _, scale, *_ = module(*inputs)
         return scale * (audio @ text.T).sum()

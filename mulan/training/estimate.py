@@ -5,7 +5,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -120,14 +120,20 @@ def estimate_stage(stage: Stage) -> Estimate:
     config, runtime = stage.config, choose_runtime("auto", stage.config.precision)
     share = config.share_of(launched_processes())
     rows = min(config.micro_batch or share, share)
-    return estimate(
-        stage.module,
-        lambda module: stage.imagine(module, rows, runtime.device),
+    teacher = nn.ModuleDict({} if stage.teacher is None else {"teacher": stage.teacher})
+
+    def loss(both: Any) -> Tensor:
+        return stage.imagine(both.trained, getattr(both, "teacher", None), rows, runtime.device)
+
+    estimated = estimate(
+        nn.ModuleDict({"trained": stage.module, **dict(teacher.items())}),
+        loss,
         device=runtime.device,
         dtype=runtime.dtype,
         micro_batches=math.ceil(share / rows),
         steps=config.steps,
     )
+    return replace(estimated, parts=(*_parts(stage.module), *_parts(teacher)))
 
 
 def peak_bytes(run: Callable[[], object]) -> int:

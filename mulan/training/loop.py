@@ -81,7 +81,11 @@ class Stage(Protocol):
         Only by calling it: where its weights are sharded, they are whole in `forward` alone.
         """
 
-    def imagine(self, module: Any, rows: int, device: torch.device) -> Tensor:
+    @property
+    def teacher(self) -> nn.Module | None:
+        """What is not trained and yet hears each step's music, if there is such a thing."""
+
+    def imagine(self, module: Any, teacher: Any, rows: int, device: torch.device) -> Tensor:
         """Give a scalar that costs what the loss of so many rows does, from made-up inputs; for `estimate_stage`."""
 
     def save(self, weights: Mapping[str, Tensor], folder: Path) -> None:

@@ -226,10 +226,17 @@ class MuqStage:
             guessed += codes.numel()
         return {"valid_loss": loss / guessed, "valid_accuracy": right / guessed} if guessed else {}
 
-    def imagine(self, module: Any, rows: int, device: torch.device) -> Tensor:
+    @property
+    def teacher(self) -> nn.Module | None:
+        """See `Stage`; labels were made before."""
+        return None if self._labels else self._targets
+
+    def imagine(self, module: Any, teacher: Any, rows: int, device: torch.device) -> Tensor:
         """See `Stage`; as if all tokens were masked, which the heads hardly notice."""
-        samples = round(self.config.clip_seconds * SAMPLE_RATE)
-        hidden = module.backbone.hidden_states(torch.zeros(rows, samples, device=device))[-1].flatten(0, 1)
+        clips = torch.zeros(rows, round(self.config.clip_seconds * SAMPLE_RATE), device=device)
+        if teacher is not None:
+            teacher(clips)
+        hidden = module.backbone.hidden_states(clips)[-1].flatten(0, 1)
         loss = module.codes(hidden).float().logsumexp(dim=-1).mean()
         return loss if module.values is None else loss + module.values(hidden).float().square().mean()
 

@@ -30,7 +30,6 @@ from mulan.training.loop import Numbers, run_batches, seed_of
 
 _FIRST_LOOK = 256  # clips that the codebooks are initialised from
 _LOOKED_AT_ONCE = 32
-_FRAME_RATE = 25
 _JUDGED = 512  # training clips that stand in where no track is set aside for validation
 
 
@@ -162,10 +161,16 @@ class RvqStage:
             numbers[f"perplexity_{stage + 1}"] = float(usage.perplexity()[stage])
         return numbers
 
-    def imagine(self, module: Any, rows: int, device: torch.device) -> Tensor:
-        """See `Stage`; without what makes the frames, which takes no part in training."""
-        frames = round(self.config.clip_seconds * _FRAME_RATE)
-        return module(torch.zeros(rows, frames, self.config.quantizer.dim, device=device)).losses.total
+    @property
+    def teacher(self) -> nn.Module:
+        """See `Stage`: what makes the frames."""
+        return self._features
+
+    def imagine(self, module: Any, teacher: Any, rows: int, device: torch.device) -> Tensor:
+        """See `Stage`."""
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            frames = teacher(torch.zeros(rows, round(self.config.clip_seconds * SAMPLE_RATE), device=device))
+        return module(frames).losses.total
 
     def save(self, weights: Mapping[str, Tensor], folder: Path) -> None:
         """Write the quantiser."""

@@ -28,6 +28,9 @@ class StartingModel:
         rows: so many clips are heard at once; None hears all of a batch.
         vocabulary: what is taught of a clip is standardised over these words; over none, it is cosines as they are.
 
+    Attributes:
+        model: the copy.
+
     Standardised, the cosines of a clip lose their mean over the vocabulary and are divided by their deviation, times
     `SPREAD`; they may exceed 1. Some music lies near to all words and some far from all, which says nothing of it and
     draws every text to the same few tracks ("hubs").
@@ -39,7 +42,7 @@ class StartingModel:
     def __init__(
         self, model: MuLan, tokens: Tokens, runtime: Runtime, *, rows: int | None, vocabulary: Sequence[str] = ()
     ) -> None:
-        self._model = copy.deepcopy(model).requires_grad_(False).eval()
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self._tokens, self._runtime, self._rows = tokens, runtime, rows
         self._vocabulary = tuple(vocabulary)
         self._words: dict[str, Tensor] = {}
@@ -47,7 +50,7 @@ class StartingModel:
     @torch.no_grad()
     def targets(self, batch: Batch, words: Sequence[str], device: torch.device) -> Tensor:
         """What the cosines of a batch's clips without text should be with words: float32 [b, w], 0 of other clips."""
-        self._model.to(device)
+        self.model.to(device)
         mute = [row for row, text in enumerate(batch.texts) if not text]
         targets = torch.zeros(len(batch.texts), len(words), device=device)
         if not mute or not words:
@@ -57,7 +60,7 @@ class StartingModel:
         for rows in (mute[first : first + size] for first in range(0, len(mute), size)):
             blanked = None if batch.blanked is None else batch.blanked[rows].to(device)
             with self._runtime.autocast():
-                heard = self._model.audio_latents(batch.waveforms[rows].to(device), blanked)
+                heard = self.model.audio_latents(batch.waveforms[rows].to(device), blanked)
             cosines = heard @ named.T
             targets[rows] = _standardised(cosines, heard @ vocabulary.T) if self._vocabulary else cosines
         return targets
@@ -65,13 +68,13 @@ class StartingModel:
     def _latents(self, words: Sequence[str], device: torch.device) -> Tensor:
         """[w, d]"""
         latents = [self._latent(word, device) for word in words]
-        return torch.stack(latents) if latents else torch.zeros(0, self._model.config.latent_dim, device=device)
+        return torch.stack(latents) if latents else torch.zeros(0, self.model.config.latent_dim, device=device)
 
     def _latent(self, word: str, device: torch.device) -> Tensor:
         """One word at a time, so that its latent does not depend on when a run was stopped and went on."""
         if word not in self._words:
             with self._runtime.autocast():
-                self._words[word] = self._model.text_latents(*self._tokens([word], device))[0]
+                self._words[word] = self.model.text_latents(*self._tokens([word], device))[0]
         return self._words[word]
 
 

@@ -1,5 +1,6 @@
 """Estimates against what small models really take. Run: pytest tests/mulan/training/test_estimate.py."""
 
+import dataclasses
 import warnings
 from itertools import accumulate
 
@@ -10,8 +11,11 @@ from torch import nn
 
 from mulan.model import MuLan
 from mulan.muq import MuQ, MuQConfig
-from mulan.training.estimate import ASSUMED_UTILISATION, Part, estimate, peak_bytes
+from mulan.training.contrastive import MulanStage
+from mulan.training.contrastive_config import Distillation
+from mulan.training.estimate import ASSUMED_UTILISATION, Part, estimate, estimate_stage, peak_bytes
 from mulan.training.monitor import peak_flops
+from mulan.training.muq import MuqStage
 
 CPU = torch.device("cpu")
 SMALL = MuQConfig(conv_dim=16, dim=96, depth=2, heads=4, ffn_dim=384, dropout=0.1)
@@ -125,3 +129,27 @@ def test_the_published_size_is_estimated_without_its_memory():
     assert result.step_seconds == pytest.approx(result.flops / (ASSUMED_UTILISATION * peak))
     # forward: 2 x 210.6 G products per 10 s (reference.md 1.4), here 18 of them, a little more for attention at 30 s
     assert result.flops == pytest.approx(4 * 2 * 210.6e9 * 18, rel=0.05)
+
+
+def test_the_teacher_of_masked_tokens_is_counted(make_stage, monkeypatch):
+    with_teacher = estimate_stage(make_stage("muq"))
+    monkeypatch.setattr(MuqStage, "teacher", None)
+    assert with_teacher.flops > estimate_stage(make_stage("muq")).flops
+
+
+def test_the_model_that_is_distilled_is_counted_and_not_trained(started, music):
+    half = [dataclasses.replace(track, captions=(), tags=()) if n % 2 else track for n, track in enumerate(music)]
+    distilled = type(started).model_validate({**dict(started), "distillation": Distillation()})
+    plain, whole = estimate_stage(MulanStage(started, half)), estimate_stage(MulanStage(distilled, half))
+    (teacher,) = (part for part in whole.parts if part.name == "teacher")
+    assert (teacher.parameters, teacher.trained) == (plain.parts[0].parameters, 0)
+    assert whole.weights > 1.9 * plain.weights
+    assert plain.flops < whole.flops < 2 * plain.flops  # a pass forward more, of one tower
+
+
+def test_latents_that_are_computed_twice_are_counted_twice(make_stage):
+    at_once, in_parts = (
+        estimate_stage(make_stage("mulan", micro_batch=rows, batch_norm="frozen")) for rows in (None, 2)
+    )
+    # A pass forward beside one forward and two backward, of which the mel has none: it is most of so small a model.
+    assert 4 / 3 * at_once.flops < in_parts.flops < 2 * at_once.flops
