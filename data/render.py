@@ -55,8 +55,6 @@ _ARRANGEMENT_SECONDS = (10.0, 16.0)  # the longer, the more of a band's players 
 _COMPRESSED_SHARE = 0.4
 _ENVELOPE_SECONDS = 0.04
 _QUIETEST_PART = 0.72
-# In training, drawn for each piece: recordings have parts 20 dB below others, which are no less there.
-_QUIETEST_TRAINED_PART = (0.25, 0.75)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,8 +195,7 @@ def _render_track(composition_id: str, wish: Wish, *, out: Path, seed: int, held
     try:
         composition = compose(composition_id, seed=seed, seconds=seconds, wish=wish)
         studio = _draw_studio(soundfonts_for(composition.facts.programs, heldout=heldout), rng)
-        quietest = _QUIETEST_PART if heldout else float(rng.uniform(*_QUIETEST_TRAINED_PART))
-        waveform = _record(_mixed(composition, quietest, rng), studio)
+        waveform = _record(_mixed(composition, rng), studio)
     except MulanError as error:
         logger.warning("dropping %s: %s", composition_id, error)
         return None
@@ -237,9 +234,9 @@ def _draw_studio(soundfonts: tuple[Soundfont, ...], rng: np.random.Generator) ->
     )
 
 
-def _mixed(composition: Composition, quietest: float, rng: np.random.Generator) -> Composition:
-    """The piece with its parts nearer or farther; a General MIDI volume is squared: 0.72 is 6 dB less, 0.25 is 24."""
-    volumes = rng.uniform(quietest, 1.0, size=len(composition.parts))
+def _mixed(composition: Composition, rng: np.random.Generator) -> Composition:
+    """The piece with its parts nearer or farther; a General MIDI volume is squared, so that 0.72 is 6 dB less."""
+    volumes = rng.uniform(_QUIETEST_PART, 1.0, size=len(composition.parts))
     parts = tuple(
         dataclasses.replace(part, volume=round(part.volume * volume))
         for part, volume in zip(composition.parts, volumes, strict=True)
