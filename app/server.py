@@ -48,7 +48,8 @@ PLAYABLE = {
 }
 WAV_SAMPLE_RATE = 44100
 MOST_DECODED = 100
-"""Of these copies, 5 MB a minute, the latest stay on the disk until the server ends."""
+"""Of these copies, 5 MB a minute, those asked for last stay on the disk until the server ends."""
+_FORGETTING = threading.Lock()
 FILE_ROUTE = "/gradio_api/file"
 
 
@@ -142,7 +143,9 @@ def _decode(path: Path, folder: Path) -> Path:
     status = path.stat()
     name = hashlib.blake2b(f"{path}\0{status.st_mtime_ns}\0{status.st_size}".encode(errors="surrogateescape"))
     wav = folder / f"{name.hexdigest()}.wav"
-    if not wav.exists():
+    if wav.exists():
+        os.utime(wav)
+    else:
         # Written beside and renamed, so that a second request never sees half a file.
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
             pass
@@ -155,12 +158,13 @@ def _decode(path: Path, folder: Path) -> Path:
             Path(part.name).replace(wav)
         finally:
             Path(part.name).unlink(missing_ok=True)
-        _forget_oldest(folder)
+        with _FORGETTING:
+            _forget_oldest(folder)
     return wav
 
 
 def _forget_oldest(folder: Path) -> None:
-    """Delete copies until they are few enough; one that is being sent is read to its end all the same."""
+    """Delete the copies asked for longest ago until they are few enough; one that is open is read to its end."""
     for wav in sorted(folder.glob("*.wav"), key=lambda wav: wav.stat().st_mtime_ns)[:-MOST_DECODED]:
         wav.unlink(missing_ok=True)
 

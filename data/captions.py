@@ -329,10 +329,15 @@ def _article(words: str) -> str:
 
 def claimed_tags(caption: str, tags: Sequence[str]) -> tuple[str, ...]:
     """Those of a track's true tags that a caption states, in a word or by a synonym; all of them if none is found."""
-    words = " ".join(["", *re.findall(r"[\w&-]+", caption.lower()), ""])
+    said = f"{_spaced(caption)} "
 
     def is_said(phrase: str) -> bool:  # whole: a harpsichord is no harp
-        return f" {phrase} " in words or f" {phrase}s " in words
+        return f"{_spaced(phrase)} " in said or f"{_spaced(phrase)}s " in said
 
-    stated = tuple(tag for tag in tags if any(is_said(one.lower()) for one in (tag, *_SYNONYMS.get(tag, ()))))
+    stated = tuple(tag for tag in tags if any(is_said(phrase) for phrase in (tag, *_SYNONYMS.get(tag, ()))))
     return stated or tuple(tags)
+
+
+def _spaced(text: str) -> str:
+    """Its words, each behind a space; what a hyphen joins is several."""
+    return "".join(f" {word}" for word in re.findall(r"[\w&]+", text.lower()))

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNFINISHED = ".unfinished"
@@ -55,7 +55,9 @@ def _nearby(path: Path) -> Path | None:
         rest = path.relative_to(parents[depth])
         if os.path.isfile(found := parents[depth + 1] / rest):  # False also where one may not look
             return found
-        if parents[depth].is_dir():
-            inner = (folder / rest for folder in sorted(parents[depth].iterdir()))
-            return next((found for found in inner if os.path.isfile(found)), None)
+        if os.path.isdir(parents[depth]):
+            with suppress(OSError):  # one may enter it, and not list it
+                inner = (folder / rest for folder in sorted(parents[depth].iterdir()))
+                return next((found for found in inner if os.path.isfile(found)), None)
+            return None
     return None

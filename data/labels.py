@@ -72,7 +72,8 @@ class LabelWriter:
         for name in _shard_names(folder):
             found, tracks = _read_names(folder, name)
             if found != label_format:
-                raise StoreError(f"{folder / name}.json: holds labels of {found!r}; need {label_format!r}")
+                remedy = f"need {label_format!r}; move the folder away"
+                raise StoreError(f"{folder / name}.json: holds labels of {found!r}; {remedy}")
             self.finished.update(tracks)
         # Behind the last, not as many as there are: one may have been deleted.
         numbers = [int(name[-5:]) for name in _shard_names(folder) if name.startswith(f"labels-{part:03}-")]

@@ -20,11 +20,11 @@ from indexing.lock import is_written, looking
 from indexing.model import ModelRecord
 from indexing.shards import (
     SHARDS,
-    DamagedShardError,
     Shard,
     leftovers,
     read_shard,
     remove_leftovers,
+    shard_problems,
     shard_sha256,
     write_shard,
 )
@@ -180,7 +180,7 @@ def verify(folder: Path) -> list[Finding]:
         found = [
             Finding(problem, shard)
             for shard, record in shards.items()
-            for problem in _problems(folder, model, record, blocks.get(shard, ()))
+            for problem in shard_problems(folder, model, record, blocks.get(shard, ()))
         ]
         present = catalogue.shards().keys()  # reading takes long, and a writer may have dropped some
     if not is_idle:
@@ -269,21 +269,6 @@ def _library(catalogue: Catalogue, root: Path) -> int:
             return library
     there = f"it has {', '.join(sorted(map(str, libraries.values())))}" if libraries else "it has none"
     raise StoreError(f"{catalogue.folder}: holds no library {wanted}; {there}")
-
-
-def _problems(folder: Path, model: ModelRecord, record: ShardRecord, blocks: Sequence[RowBlock]) -> Iterator[str]:
-    """What is wrong with a shard; reads all of it, and stops at the first thing that makes the rest meaningless."""
-    try:
-        shard = read_shard(folder, record, dim=model.dim)
-        if shard_sha256(folder, record) != record.sha256:
-            yield f"{folder}: shard {record.name} is not what was written (SHA-256 differs): the disk may be failing"
-    except DamagedShardError as error:
-        yield str(error)
-        return
-    if record.fingerprint != model.fingerprint:
-        yield f"{folder}: shard {record.name} was made with another model ({record.fingerprint[:12]})"
-    if any(block.first_row < 0 or block.first_row + block.windows > len(shard.vectors) for block in blocks):
-        yield f"{folder}: shard {record.name} has {len(shard.vectors)} rows, and tracks that lie beyond them"
 
 
 def _engine_problems(folder: Path) -> Iterator[Finding]:

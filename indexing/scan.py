@@ -25,6 +25,8 @@ from data.errors import StoreError
 IGNORE_FILE = ".mulanignore"
 
 NOT_MOUNTED = "a disk was mounted here and is not now"
+_LINK = "a link to a folder, which is not followed"
+_LINK_TO_NOWHERE = "a link to what is not there"
 _CHECK_ROOT = "check its name, its permissions and whether its disk is mounted"
 
 
@@ -53,6 +55,7 @@ class Scan:
         passed_over: what may be music and is not taken: things that are no regular file.
         unseen: what was not looked at: it could not be, or is a link to a folder; nothing is known of what lies below.
         mounts: folders that are on another disk than their parent, those of `unseen` included.
+        links: to folders, or to nothing; they are among `unseen`.
     """
 
     root: Path
@@ -60,6 +63,7 @@ class Scan:
     passed_over: tuple[Remark, ...]
     unseen: tuple[Remark, ...]
     mounts: tuple[str, ...]
+    links: tuple[str, ...] = ()
 
 
 def scan_library(
@@ -103,6 +107,7 @@ def scan_library(
         passed_over=tuple(sorted(walk.passed_over)),
         unseen=tuple(sorted([*walk.unseen, *(Remark(path, NOT_MOUNTED) for path in away)])),
         mounts=tuple(sorted(away.union(walk.mounts))),
+        links=tuple(sorted(walk.links)),
     )
 
 
@@ -139,6 +144,7 @@ class _Walk:
     unseen: list[Remark] = field(default_factory=list)
     mounts: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
+    links: list[str] = field(default_factory=list)
 
     def run(self, disk: int) -> None:
         folders = [_Folder("", disk, ())]
@@ -164,11 +170,13 @@ class _Walk:
             return []
         if entry.is_dir(follow_symlinks=False):
             return self._subfolder(entry, path, disk=folder.disk, rules=rules)
-        if entry.is_symlink() and entry.is_dir():
-            # Not gone: who moves a folder to another disk and leaves a link in its place keeps its tracks.
+        is_audio = os.path.splitext(path)[1].lower() in AUDIO_SUFFIXES
+        if entry.is_symlink() and (entry.is_dir() or not (is_audio or os.path.exists(entry.path))):
+            # Who moves a folder to another disk, which may be away, and leaves a link in its place keeps its tracks.
             if not self._is_left_out(f"{path}/", rules):
-                self.unseen.append(Remark(path, "a link to a folder, which is not followed"))
-        elif os.path.splitext(path)[1].lower() in AUDIO_SUFFIXES:
+                self.links.append(path)
+                self.unseen.append(Remark(path, _LINK if entry.is_dir() else _LINK_TO_NOWHERE))
+        elif is_audio:
             self._file(entry, path, rules)
         return []
 

@@ -122,11 +122,10 @@ def _playlist_vector(term: Term, path: Path, index: Index) -> Floats:
     except ValueError as error:
         raise _at(term, f"{path}: cannot be read as M3U, M3U8 or JSPF") from error
     ids = {_normal(track.path): track.id for track in index.tracks}
-    found = [ids[one] for one in listed if one in ids]
-    if not found:  # a playlist's own relative paths do not pass through links
-        ids = {Path(os.path.realpath(track.path)): track.id for track in index.tracks}
-        found = [ids[real] for one in listed if (real := Path(os.path.realpath(one))) in ids]
-    members = [index.vector(track) for track in found]
+    if not ids.keys() >= set(listed):  # relative paths of a playlist do not pass through links
+        real = {os.path.realpath(track.path): track.id for track in index.tracks}
+        ids |= {one: real[place] for one in listed if (place := os.path.realpath(one)) in real and one not in ids}
+    members = [index.vector(ids[one]) for one in listed if one in ids]
     if not members:
         raise _at(term, f"{path}: none of its {len(listed)} files is in this index")
     return _pooled(term, path, members)

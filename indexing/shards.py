@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from data.errors import StoreError
-from indexing.catalogue import ShardRecord, reaching
+from indexing.catalogue import RowBlock, ShardRecord, reaching
 from indexing.mapping import map_npy
+from indexing.model import ModelRecord
 
 SHARDS = "shards"
 _VECTORS, _SPANS = "vectors.npy", "spans.npy"
 _PARTIAL = ".partial"
 # What failing disks and file systems answer, and what is no error of the system at all; any other passes.
-_LOST = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EIO, errno.EBADMSG, errno.EUCLEAN)
+_LOST = {None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EIO, errno.EBADMSG}
+_LOST.add(getattr(errno, "EUCLEAN", None))  # Linux alone has it
 
 
 class DamagedShardError(StoreError):
@@ -96,6 +98,25 @@ def shard_sha256(folder: Path, record: ShardRecord) -> str:
         return _sha256(folder / SHARDS / record.name)
     except OSError as error:
         raise _unusable(folder, record, error) from error
+
+
+def shard_problems(folder: Path, model: ModelRecord, record: ShardRecord, blocks: Sequence[RowBlock]) -> Iterator[str]:
+    """What is wrong with a shard; reads all of it, and stops at the first thing that makes the rest meaningless.
+
+    Raises:
+        StoreError: it cannot be read now, which says nothing about what is in it.
+    """
+    try:
+        shard = read_shard(folder, record, dim=model.dim)
+        if shard_sha256(folder, record) != record.sha256:
+            yield f"{folder}: shard {record.name} is not what was written (SHA-256 differs): the disk may be failing"
+    except DamagedShardError as error:
+        yield str(error)
+        return
+    if record.fingerprint != model.fingerprint:
+        yield f"{folder}: shard {record.name} was made with another model ({record.fingerprint[:12]})"
+    if any(block.first_row < 0 or block.first_row + block.windows > len(shard.vectors) for block in blocks):
+        yield f"{folder}: shard {record.name} has {len(shard.vectors)} rows, and tracks that lie beyond them"
 
 
 def leftovers(folder: Path, names: Collection[str]) -> list[Path]:

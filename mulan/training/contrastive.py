@@ -39,6 +39,7 @@ from mulan.training.contrastive_config import MulanTrainConfig
 from mulan.training.gradient_cache import cached_backward
 from mulan.training.loop import Numbers, run_batches
 from mulan.training.start import StartingModel
+from mulan.training.state import weights_digest
 from mulan.training.trainable import merge_lora, set_trainable
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,22 @@ _IMAGINED_TOKENS = 16
 _GLOSSARY_PHRASES = 32  # of a step
 _FEWEST_STANDARDISED = 20  # words: their mean shall be that of music, not of a kind of it
 _NO_TEXT = "music"  # stands where a clip has none; no loss looks at it
+
+
+class _AtMost(torch.autograd.Function):
+    """A clamp from which there is a way back: above the limit, a gradient that lowers is passed on.
+
+    DeepSpeed's own copy of the scale escapes `after_step`, and the logarithm of the limit is a rounding above it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, limit: float) -> Tensor:
+        ctx.is_above = value > limit
+        return value.clamp(max=limit)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return torch.where(ctx.is_above, gradient.clamp(min=0), gradient), None
 
 
 class PairModule(nn.Module):
@@ -74,9 +91,7 @@ class PairModule(nn.Module):
         """
         audio, text, scale = self.model(waveforms, ids, mask, blanked)
         latents = text[:0] if words is None else self.model.text_latents(*words)
-        # DeepSpeed's own copy of the scale escapes `after_step`. Straight through: clamped alone, a scale that is a
-        # rounding above its limit would have no gradient that leads back.
-        outputs = (audio, text, latents, scale + (scale.clamp(max=MAX_LOGIT_SCALE) - scale).detach())
+        outputs = (audio, text, latents, _AtMost.apply(scale, MAX_LOGIT_SCALE))
         return outputs if self.bias is None else (*outputs, self.bias.squeeze())
 
 
@@ -109,6 +124,8 @@ class MulanStage:
             model, self._tokenizer = begun.model, begun.tokenizer
         else:
             model, self._tokenizer = _begin(config)
+            if config.audio_from:
+                self.origin["audio_from"] = weights_digest(model.audio.backbone)
         self._architecture = model.config
         runtime = choose_runtime("auto", config.precision)
         if config.distillation:

@@ -228,8 +228,8 @@ class MuqStage:
 
     @property
     def teacher(self) -> nn.Module | None:
-        """See `Stage`; labels were made before."""
-        return None if self._labels else self._targets
+        """See `Stage`; labels were made before, and the shapes inside of MERT's constant-Q depend on values."""
+        return None if self._labels or self._targets.value_dim else self._targets
 
     def imagine(self, module: Any, teacher: Any, rows: int, device: torch.device) -> Tensor:
         """See `Stage`; as if all tokens were masked, which the heads hardly notice."""

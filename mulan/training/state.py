@@ -91,8 +91,10 @@ def _with_defaults(stored: dict[str, Any], config: TrainingConfig) -> dict[str, 
 
 
 def _deciding(config: TrainingConfig) -> dict[str, Any]:
-    # Where labels lie is no matter: whose they are, the origin says.
-    return config.model_dump(mode="json", exclude={**dict.fromkeys(_FREE_TO_CHANGE, True), "targets": {"folder"}})
+    values = config.model_dump(mode="json", exclude=_FREE_TO_CHANGE)
+    if values.get("targets", {}).get("kind") == "labels":
+        values["targets"]["folder"] = ""  # where labels lie is no matter: whose they are, the origin says
+    return values
 
 
 def weights_digest(module: nn.Module) -> str:

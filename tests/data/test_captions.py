@@ -110,6 +110,8 @@ def test_a_caption_claims_the_tags_it_names_or_paraphrases_and_no_others():
     # A word inside another is not said; its plural is.
     assert claimed_tags("baroque harpsichord solo", ("harp", "harpsichord", "baroque")) == ("harpsichord", "baroque")
     assert claimed_tags("an organic mandolin and violins", ("organ", "mandolin", "violin")) == ("mandolin", "violin")
+    hyphens = ("slow", "guitar", "hip-hop")
+    assert claimed_tags("slow-paced, guitar-led hip hop", hyphens) == hyphens
 
 
 def test_a_full_caption_names_tempo_style_instruments_and_drums() -> None:

@@ -55,4 +55,5 @@ def test_a_folder_that_may_not_be_entered_hides_no_other(tmp_path, monkeypatch):
         return stat(path, *arguments, **options)
 
     monkeypatch.setattr(os, "stat", refusing)  # root may enter all of them
+    assert remedy_of_missing(tmp_path / "lost+found" / "a" / "b.mp3") == "check the folder of the audio"
     assert remedy_of_missing(tmp_path / "a.mp3") == f"there is {tmp_path / 'mp3' / 'a.mp3'}: was another folder meant?"

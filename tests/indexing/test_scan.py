@@ -86,12 +86,17 @@ def test_links_to_files_are_followed_and_links_to_folders_are_unseen_unless_they
     (tmp_path / "b.wav").write_bytes(b"123")
     (library / "b.wav").symlink_to(tmp_path / "b.wav")
     (library / "a" / "circle").symlink_to(library)
+    (library / "away").symlink_to(tmp_path / "nowhere")
 
     found = scan(library)
 
     assert [(file.path, file.size) for file in found.files] == [("a/a.wav", 0), ("b.wav", 3)]
-    assert found.unseen == (Remark("a/circle", "a link to a folder, which is not followed"),)
-    assert scan(library, exclude=["circle/"]).unseen == ()
+    assert found.unseen == (
+        Remark("a/circle", "a link to a folder, which is not followed"),
+        Remark("away", "a link to what is not there"),
+    )
+    assert found.links == ("a/circle", "away")
+    assert scan(library, exclude=["circle/", "away/"]).unseen == ()
 
 
 def test_pipes_are_reported_and_do_not_hang(library, music):

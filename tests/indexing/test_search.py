@@ -104,13 +104,18 @@ def test_a_relative_playlist_of_a_library_below_a_link_finds_its_tracks(toy_enco
     (tmp_path / "link").symlink_to(library)
     sync_library(toy_encoder, tmp_path / "link", tmp_path / "linked-index")
     index = Index.open(tmp_path / "linked-index")
-    (track,) = (track for track in index.tracks if track.path.name == "t1.wav")
-    listed = [PlaylistTrack(path=track.path, title="x", artist=None, album=None, seconds=1.0, bpm=None)]
+    one, two = (track for track in index.tracks if track.path.name in ("t1.wav", "t3.wav"))
+    listed = [PlaylistTrack(path=one.path, title="x", artist=None, album=None, seconds=1.0, bpm=None)]
     write_playlist(tmp_path / "list.m3u8", listed, title="x", naming=relative_paths(tmp_path))
 
     (vector,) = term_vectors(parse_query(f"playlist:{tmp_path}/list.m3u8"), toy_encoder, index)
+    assert vector == pytest.approx(index.vector(one.id), abs=1e-6)
 
-    assert vector == pytest.approx(index.vector(track.id), abs=1e-6)
+    with (tmp_path / "list.m3u8").open("a") as playlist:
+        playlist.write(f"{two.path}\n")  # through the link
+    (vector,) = term_vectors(parse_query(f"playlist:{tmp_path}/list.m3u8"), toy_encoder, index)
+    both = index.vector(one.id) + index.vector(two.id)
+    assert vector == pytest.approx(both / np.linalg.norm(both), abs=1e-6)
 
 
 def test_filters_are_evaluated_by_the_catalogue(opened):

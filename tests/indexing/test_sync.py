@@ -139,8 +139,22 @@ def test_a_folder_in_whose_place_a_link_to_it_stands_keeps_its_tracks(sync, inde
     report = sync()
 
     assert (report.removed, [path for path, _ in report.unseen]) == ((), ["album"])
+    (tmp_path / "on another disk").rename(tmp_path / "on a disk that is away")
+    assert sync().removed == ()
     assert "t3.wav" in tracks(index)
     assert sync_library(toy_encoder, library, index, drop_missing=True).removed == ("album/t3.wav",)
+
+
+def test_a_renamed_folder_that_left_a_link_behind_has_its_tracks_once(sync, index, library):
+    (library / "old").mkdir()
+    (library / "t3.wav").rename(library / "old" / "t3.wav")
+    sync()
+    before = tracks(index)["t3.wav"].id
+    (library / "old").rename(library / "new")
+    (library / "old").symlink_to("new")
+
+    assert sync().moved == (("old/t3.wav", "new/t3.wav"),)
+    assert [track.id for track in Index.open(index).tracks if track.path.name == "t3.wav"] == [before]
 
 
 def test_moved_and_renamed_files_keep_their_vectors_and_ids(sync, index, library, toy_encoder):

@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from data.errors import ConfigError
+from mulan.targets import LabelTargetsConfig
 from mulan.training.contrastive import MulanStage
 from mulan.training.loop import fit
 from mulan.training.state import Progress, resume, save_state
@@ -58,6 +59,19 @@ def test_a_run_begun_before_a_setting_was_known_goes_on_with_its_default(make_st
     with pytest.raises(ConfigError, match=r"holds a run of other settings: optimizer = 'muon' \(there 'adamw'\)"):
         train(make_stage("muq", optimizer="muon"), tmp_path)
     train(make_stage("muq"), tmp_path)
+
+
+def test_a_run_that_learns_from_labels_goes_on_with_the_defaults_of_younger_settings(muq_config, changed, tmp_path):
+    labels = changed(muq_config, targets=LabelTargetsConfig(folder=tmp_path / "labels"))
+    writer = Writer()
+    save_state(writer, labels, {}, tmp_path, Progress(step=2))
+    progress = tmp_path / "state" / "progress.json"
+    facts = json.loads(progress.read_text())
+    assert facts["config"].pop("optimizer") == "adamw"
+    progress.write_text(json.dumps(facts))
+    (tmp_path / "state" / "value").write_text("2")
+    moved = changed(labels, targets=LabelTargetsConfig(folder=tmp_path / "elsewhere"))
+    assert resume(writer, moved, {}, tmp_path).step == 2
 
 
 def test_a_resumed_run_starts_after_its_last_checkpoint_and_an_ended_one_does_nothing(make_stage, stop_at, tmp_path):
