@@ -13,7 +13,7 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import gradio as gr
@@ -143,23 +143,23 @@ def _decode(path: Path, folder: Path) -> Path:
     status = path.stat()
     name = hashlib.blake2b(f"{path}\0{status.st_mtime_ns}\0{status.st_size}".encode(errors="surrogateescape"))
     wav = folder / f"{name.hexdigest()}.wav"
-    if wav.exists():
-        os.utime(wav)
-    else:
-        # Written beside and renamed, so that a second request never sees half a file.
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
-            pass
-        try:
-            with soundfile.SoundFile(
-                part.name, "w", samplerate=WAV_SAMPLE_RATE, channels=1, format="WAV", subtype="PCM_16"
-            ) as out:
-                for block in stream_audio(path, sample_rate=WAV_SAMPLE_RATE):
-                    out.write(block)
-            Path(part.name).replace(wav)
-        finally:
-            Path(part.name).unlink(missing_ok=True)
-        with _FORGETTING:
-            _forget_oldest(folder)
+    with suppress(FileNotFoundError):
+        os.utime(wav)  # it is asked for again, so it is forgotten later
+        return wav
+    # Written beside and renamed, so that a second request never sees half a file.
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
+        pass
+    try:
+        with soundfile.SoundFile(
+            part.name, "w", samplerate=WAV_SAMPLE_RATE, channels=1, format="WAV", subtype="PCM_16"
+        ) as out:
+            for block in stream_audio(path, sample_rate=WAV_SAMPLE_RATE):
+                out.write(block)
+        Path(part.name).replace(wav)
+    finally:
+        Path(part.name).unlink(missing_ok=True)
+    with _FORGETTING:
+        _forget_oldest(folder)
     return wav
 
 

@@ -332,7 +332,8 @@ def claimed_tags(caption: str, tags: Sequence[str]) -> tuple[str, ...]:
     said = f"{_spaced(caption)} "
 
     def is_said(phrase: str) -> bool:  # whole: a harpsichord is no harp
-        return f"{_spaced(phrase)} " in said or f"{_spaced(phrase)}s " in said
+        words = _spaced(phrase)
+        return f"{words} " in said or f"{words}s " in said
 
     stated = tuple(tag for tag in tags if any(is_said(phrase) for phrase in (tag, *_SYNONYMS.get(tag, ()))))
     return stated or tuple(tags)

@@ -143,7 +143,7 @@ class CodecStage:
 
     def __init__(self, config: CodecTrainConfig, tracks: Sequence[Track], *, cache: ShardCache | None = None) -> None:
         self.config = config
-        self.origin = {"tracks": tracks_digest(track for track in tracks if track.split != "heldout")}
+        self.origin = {"tracks": tracks_digest(tracks)}
         train = [track for track in tracks if track.split == "train"]
         judged = [track for track in tracks if track.split == "valid"] or train[-_JUDGED:]
         self._train, self._fitted, self._judged = (

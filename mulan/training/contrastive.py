@@ -116,7 +116,7 @@ class MulanStage:
 
     def __init__(self, config: MulanTrainConfig, tracks: Sequence[Track], *, cache: ShardCache | None = None) -> None:
         self.config = config
-        self.origin = {"tracks": tracks_digest(track for track in tracks if track.split != "heldout")}
+        self.origin = {"tracks": tracks_digest(tracks)}
         if config.start_from:
             begun = load_checkpoint(resolve(config.start_from))
             config.check(begun.model.config)

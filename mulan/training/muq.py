@@ -168,10 +168,7 @@ class MuqStage:
             self.module = MaskedPredictor(config, self._targets)
         self._rate, self._fold = MuQ.token_rate, self.module.fold
         self._crop_tokens = round(config.clip_seconds * self._rate)
-        self.origin = {
-            "tracks": tracks_digest(track for track in tracks if track.split != "heldout"),
-            "targets": weights_digest(self._targets),
-        }
+        self.origin = {"tracks": tracks_digest(tracks), "targets": weights_digest(self._targets)}
         self._labels: LabelStore | None = None
         if isinstance(config.targets, LabelTargetsConfig):
             self._labels = LabelStore.open(config.targets.folder)

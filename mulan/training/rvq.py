@@ -102,10 +102,7 @@ class RvqStage:
         cache: ShardCache | None = None,
     ) -> None:
         self.config = config
-        self.origin = {
-            "tracks": tracks_digest(track for track in tracks if track.split != "heldout"),
-            **({"features": source} if source else {}),
-        }
+        self.origin = {"tracks": tracks_digest(tracks), **({"features": source} if source else {})}
         self._features = features.eval().requires_grad_(False)
         train = [track for track in tracks if track.split == "train"]
         self._train, self._looked_at = self._clips(train, cache), self._clips(train[:_FIRST_LOOK], cache)
