@@ -98,8 +98,8 @@ def plan_sync(
     if lost and not scan.files and not drop_missing:
         raise StoreError(_nothing_left(scan, len(planner.tracks)))
     # A folder that was renamed may have left a link behind; one whose audio is nowhere else stays.
-    linked = [track for track in kept if lies_in(track.path, frozenset(scan.links))]
-    planner.match_moves([*lost, *linked], elsewhere)
+    links = frozenset(scan.links)
+    planner.match_moves([*lost, *(track for track in kept if lies_in(track.path, links))], elsewhere)
     moved = {track.id for track, _ in planner.moved}
     kept = [track for track in kept if track.id not in moved]
     embedded, copies = planner.split_copies([*kept, *elsewhere])
