@@ -47,6 +47,9 @@ _ELECTRIC = (
     "synth lead", "rock", "hard rock", "metal", "heavy metal", "punk", "distorted guitar",
 )  # fmt: skip
 
+# What is made of synthesizers and drum machines is nothing of.
+_SYNTHETIC = ("classical", "orchestral", "baroque", "early music", "folk", "celtic", "country", "bluegrass")
+
 # What a metal band plays is nothing of; of hard rock and punk nobody could say that.
 _NO_METAL = (
     "classical", "orchestral", "baroque", "early music", "ambient", "electronic", "dance", "techno", "house", "trance",
@@ -54,7 +57,10 @@ _NO_METAL = (
     "country", "latin", "reggae", "ska", "funk",
 )  # fmt: skip
 
-# Read in Debian 12. Not here, although it has music: fb-music-high, whose tune is that of frozen-bubble-data.
+# Read in Debian 12. A licence is what the package's copyright file states of its music, or of all its files. Not here,
+# although they have music: fb-music-high, whose tune is that of frozen-bubble-data; and davegnukem-data, gltron,
+# mazeofgalious-data, open-invaders-data, rafkill-data and tuxtype-data, whose music is by others than their copyright
+# files name; so are the files that some of these here leave out. No reserved recording is in any (by fingerprints).
 # Valid are three of different styles: orchestral (enigma), pop and reggae (openclonk), electronic (starfighter). What
 # file tags say of genre is often a joke: the "Trash Metal" of widelands is soft electronic music.
 TRAINING_PACKAGES = (
@@ -65,8 +71,21 @@ TRAINING_PACKAGES = (
         absent=_ELECTRIC,
         leave_out=("*/audio/[!m]*", "*/audio/music/0_8Bit_Bonus_Track.ogg"),
     ),
+    MusicPackage(name="a7xpg-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
+    MusicPackage(name="adonthell-data", licence="GPL-2+"),
+    MusicPackage(name="amoebax-data", licence="Free-Art-License-1.2"),
+    MusicPackage(name="angrydd", licence="GPL-2"),
     MusicPackage(name="ardentryst", licence="CC-BY-SA-3.0", leave_out=("*/Sounds/*",)),
+    MusicPackage(name="berusky2-data", licence="GPL-2+"),
+    MusicPackage(name="biniax2-data", licence="Zlib", leave_out=("*/biniax_common00.flac",)),
+    MusicPackage(name="blockout2", licence="GPL-2+"),
+    MusicPackage(
+        name="bomberclone-data",
+        licence="GPL-2",
+        leave_out=("*/slice_me_nice.flac",),  # a song that others wrote
+    ),
     MusicPackage(name="btanks-data", licence="Battle Tanks licence (GPL with exceptions)", leave_out=("*/sounds/*",)),
+    MusicPackage(name="caveexpress-data", licence="CC-BY-SA-4.0", leave_out=("*/cave[12].ogg",)),
     MusicPackage(name="colobot-common-sounds", licence="GPL-3+"),
     MusicPackage(name="drascula-music", licence="Drascula licence"),
     MusicPackage(name="enigma-data", licence="GPL-2+ and others", split="valid"),
@@ -78,22 +97,57 @@ TRAINING_PACKAGES = (
         leave_out=("*/soundfx/*", "*/wind_ambient.ogg", "*/battle_theme.ogg"),  # supertux-data has the theme
     ),
     MusicPackage(name="freecol", licence="CC-BY-4.0 and GPL-2+", leave_out=("*/video/*",)),
+    MusicPackage(
+        name="freedink-data", licence="CC-BY-SA-3.0 and GPL-3+ and EFF-OAL-1.0 and CC-BY-3.0 and public domain"
+    ),
+    MusicPackage(name="freeorion-data", licence="CC-BY-SA-3.0"),
     MusicPackage(name="fretsonfire-songs-sectoid", licence="MIT", tags=("metal",), absent=_NO_METAL),
+    MusicPackage(name="funnyboat", licence="Expat"),
+    MusicPackage(name="gigalomania-data", licence="CC-BY-3.0"),
+    MusicPackage(name="gl-117-data", licence="GPL-2"),
+    MusicPackage(name="glob2-data", licence="GPL-3+"),
+    MusicPackage(name="gunroar-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
+    MusicPackage(name="hannah-data", licence="GPL-2"),
     MusicPackage(name="hedgewars-data", licence="GPL-2"),
+    MusicPackage(name="heroes-sound-tracks", licence="GPL-2+"),
+    MusicPackage(name="hex-a-hop-data", licence="CC-BY-SA-3.0"),
     MusicPackage(name="hyperrogue-music", licence="CC-BY-SA-3.0", leave_out=("*/sounds/*",)),
     MusicPackage(name="lincity-ng-data", licence="GPL-2+"),
+    MusicPackage(name="lordsawar-data", licence="GPL-3+", leave_out=("*/battle.ogg",)),
     MusicPackage(name="lugaru-data", licence="CC-BY-SA-3.0", leave_out=("*/DesertAmbient.ogg", "*/Wind.ogg")),
     MusicPackage(
         name="megaglest-data",
         licence="CC-BY-SA-3.0",
         leave_out=("*/tilesets/*", "*/romans.ogg"),  # in which a theme of wesnoth-1.16-music is heard
     ),
+    MusicPackage(name="miceamaze", licence="CC-BY-3.0"),
     MusicPackage(name="mrrescue", licence="CC-BY-SA-3.0"),
+    MusicPackage(name="mu-cade-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
     MusicPackage(name="naev-data", licence="GPL-3+ and GPL-2+ and CC-BY-3.0"),
+    MusicPackage(name="neverball-common", licence="GPL-2+"),
+    MusicPackage(name="noiz2sa-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
     MusicPackage(name="openclonk-data", licence="CC-BY-3.0", split="valid"),
+    MusicPackage(name="parsec47-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
+    MusicPackage(name="pax-britannica-data", licence="Expat"),
+    MusicPackage(name="pekka-kana-2-data", licence="BSD-2-Clause"),
     MusicPackage(name="pingus-data", licence="GPL-2+"),
+    MusicPackage(name="pink-pony-data", licence="CC-BY-SA-3.0"),
+    MusicPackage(name="plee-the-bear-data", licence="CC-BY-SA-3.0", leave_out=("*/music/sequencer/*", "*/sound/*")),
+    MusicPackage(name="powermanga-data", licence="GPL-3+"),
     MusicPackage(name="pushover-data", licence="GPL-3+"),
-    MusicPackage(name="singularity-music", licence="CC-BY-SA-3.0"),
+    MusicPackage(
+        name="redeclipse-data",
+        licence="CC-BY-SA-3.0 and CC0-1.0 and CC-BY-SA-3.0+",
+        leave_out=("derived/*", "*/sounds/ambience/*"),
+    ),
+    MusicPackage(name="rrootage-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
+    MusicPackage(
+        name="scorched3d-data",
+        licence="GPL-2+",
+        leave_out=("*/wav/*",),
+    ),
+    MusicPackage(name="seahorse-adventures", licence="GPL-2", leave_out=("*/music/5.ogg",)),  # title.ogg, 9 s later
+    MusicPackage(name="singularity-music", licence="CC-BY-SA-3.0", absent=_SYNTHETIC),
     MusicPackage(
         name="starfighter-data",
         licence="GPL-2+",
@@ -106,6 +160,16 @@ TRAINING_PACKAGES = (
         licence="GPL-3+ and CC-BY-SA-3.0",
         leave_out=("*/sfx/*", "*/steamLocomotive.ogg", "*/nolok_speech.ogg"),
     ),
+    MusicPackage(
+        name="tecnoballz-data",
+        licence="GPL-3+",
+        leave_out=("*/area1-game2.flac",),  # area1-game.flac, saved again
+    ),
+    MusicPackage(name="titanion-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
+    MusicPackage(name="torus-trooper-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
+    MusicPackage(name="tumiki-fighters-data", licence="BSD-2-Clause"),
+    MusicPackage(name="tuxmath-data", licence="public domain and CC-BY-SA-3.0", leave_out=("derived/*",)),
+    MusicPackage(name="warmux-data", licence="GPL-2+", leave_out=("*/sound/*", "*/Olivier_Militon.-.Apnee2.ogg")),
     MusicPackage(
         name="warzone2100-music",
         licence="GPL-2+ and CC-BY-SA-3.0+",

@@ -263,3 +263,12 @@ def test_what_a_title_or_a_package_is_known_for_becomes_words(tmp_path):
     assert track.tags == ("orchestral", "classical", "celtic")
     assert {"techno", "metal"} < set(track.absent)
     assert not set(track.tags) & set(track.absent)
+
+
+def test_packages_are_listed_once_by_name_and_with_their_licence():
+    for packages in (TRAINING_PACKAGES, RESERVED_PACKAGES):
+        names = [package.name for package in packages]
+        assert names == sorted(set(names))
+        assert all(package.licence for package in packages)
+    assert not {package.name for package in TRAINING_PACKAGES} & {package.name for package in RESERVED_PACKAGES}
+    assert not any(set(package.tags) & set(package.absent) for package in TRAINING_PACKAGES)
