@@ -245,7 +245,12 @@ def test_the_tables_keep_what_is_reserved_apart():
     assert reserved.isdisjoint(package.name for package in TRAINING_PACKAGES)
     assert {package.split for package in RESERVED_PACKAGES} == {"heldout"}
     assert {package.split for package in TRAINING_PACKAGES} == {"train", "valid"}
-    assert all(package.licence for package in (*TRAINING_PACKAGES, *RESERVED_PACKAGES))
+    for packages in (TRAINING_PACKAGES, RESERVED_PACKAGES):
+        names = [package.name for package in packages]
+        assert names == sorted(set(names))
+    for package in (*TRAINING_PACKAGES, *RESERVED_PACKAGES):
+        assert package.licence
+        assert not set(package.tags) & set(package.absent)
 
 
 def test_what_is_not_yet_unpacked_is_no_package(tmp_path):
@@ -263,12 +268,3 @@ def test_what_a_title_or_a_package_is_known_for_becomes_words(tmp_path):
     assert track.tags == ("orchestral", "classical", "celtic")
     assert {"techno", "metal"} < set(track.absent)
     assert not set(track.tags) & set(track.absent)
-
-
-def test_packages_are_listed_once_by_name_and_with_their_licence():
-    for packages in (TRAINING_PACKAGES, RESERVED_PACKAGES):
-        names = [package.name for package in packages]
-        assert names == sorted(set(names))
-        assert all(package.licence for package in packages)
-    assert not {package.name for package in TRAINING_PACKAGES} & {package.name for package in RESERVED_PACKAGES}
-    assert not any(set(package.tags) & set(package.absent) for package in TRAINING_PACKAGES)
