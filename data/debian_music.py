@@ -50,10 +50,9 @@ _PARTS = {_STEM: "guitar", _BACKING: "backing", _MIX: "mix"}
 _TITLES = ("title", "artist", "album", "genre")
 # What a word of a title or a file's name says of the music; others are names, jokes and scenes of a game.
 _TOLD_BY_TITLE = {
-    "ambient": "ambient", "bach": "classical", "blues": "blues", "celtic": "celtic", "celtica": "celtic",
-    "chipdisko": "chiptune", "gameboy": "chiptune", "indian": "indian", "jazz": "jazz", "medieval": "early music",
-    "orchestra": "orchestral", "orchestral": "orchestral", "rag": "ragtime", "taiko": "drums",
-    "violinkonzert": "classical",
+    "ambient": "ambient", "blues": "blues", "celtic": "celtic", "celtica": "celtic", "chipdisko": "chiptune",
+    "gameboy": "chiptune", "indian": "indian", "jazz": "jazz", "medieval": "early music", "orchestral": "orchestral",
+    "rag": "ragtime", "taiko": "drums",
 }  # fmt: skip
 
 

@@ -25,7 +25,8 @@ class MusicPackage:
         tags: words that hold of it: our opinion, since we know what it is.
         absent: words that are false of all of it.
         split: the part of a corpus that all its tracks belong to.
-        leave_out: patterns (fnmatch) of paths inside the package that are no music, or that another package has.
+        leave_out: patterns (fnmatch) of paths inside the package that are no music, that are there twice or in another
+            package, or that are by others than who licenses the package.
     """
 
     name: str
@@ -47,7 +48,7 @@ _ELECTRIC = (
     "synth lead", "rock", "hard rock", "metal", "heavy metal", "punk", "distorted guitar",
 )  # fmt: skip
 
-# What is made of synthesizers and drum machines is nothing of.
+# What music made of electronic loops and synthesizers is nothing of.
 _SYNTHETIC = ("classical", "orchestral", "baroque", "early music", "folk", "celtic", "country", "bluegrass")
 
 # What a metal band plays is nothing of; of hard rock and punk nobody could say that.
@@ -57,10 +58,10 @@ _NO_METAL = (
     "country", "latin", "reggae", "ska", "funk",
 )  # fmt: skip
 
-# Read in Debian 12. A licence is what the package's copyright file states of its music, or of all its files. Not here,
-# although they have music: fb-music-high, whose tune is that of frozen-bubble-data; and davegnukem-data, gltron,
-# mazeofgalious-data, open-invaders-data, rafkill-data and tuxtype-data, whose music is by others than their copyright
-# files name; so are the files that some of these here leave out. No reserved recording is in any (by fingerprints).
+# Read in Debian 12. A licence is what the package's copyright file, or one that it refers to, states of the music or of
+# all files; a project is taken at its word for its contributors. Not here, although they have music: fb-music-high,
+# whose tune is that of frozen-bubble-data; and bomberclone-data, davegnukem-data, gltron, mazeofgalious-data,
+# open-invaders-data, rafkill-data and tuxtype-data, whose music is evidently by others who have no part in the project.
 # Valid are three of different styles: orchestral (enigma), pop and reggae (openclonk), electronic (starfighter). What
 # file tags say of genre is often a joke: the "Trash Metal" of widelands is soft electronic music.
 TRAINING_PACKAGES = (
@@ -77,15 +78,10 @@ TRAINING_PACKAGES = (
     MusicPackage(name="angrydd", licence="GPL-2"),
     MusicPackage(name="ardentryst", licence="CC-BY-SA-3.0", leave_out=("*/Sounds/*",)),
     MusicPackage(name="berusky2-data", licence="GPL-2+"),
-    MusicPackage(name="biniax2-data", licence="Zlib", leave_out=("*/biniax_common00.flac",)),
+    MusicPackage(name="biniax2-data", licence="Zlib", leave_out=("*/biniax_common00.flac",)),  # by another, too
     MusicPackage(name="blockout2", licence="GPL-2+"),
-    MusicPackage(
-        name="bomberclone-data",
-        licence="GPL-2",
-        leave_out=("*/slice_me_nice.flac",),  # a song that others wrote
-    ),
     MusicPackage(name="btanks-data", licence="Battle Tanks licence (GPL with exceptions)", leave_out=("*/sounds/*",)),
-    MusicPackage(name="caveexpress-data", licence="CC-BY-SA-4.0", leave_out=("*/cave[12].ogg",)),
+    MusicPackage(name="caveexpress-data", licence="CC-BY-SA-4.0", leave_out=("*/cave[12].ogg",)),  # noise of a cave
     MusicPackage(name="colobot-common-sounds", licence="GPL-3+"),
     MusicPackage(name="drascula-music", licence="Drascula licence"),
     MusicPackage(name="enigma-data", licence="GPL-2+ and others", split="valid"),
@@ -104,7 +100,7 @@ TRAINING_PACKAGES = (
     MusicPackage(name="fretsonfire-songs-sectoid", licence="MIT", tags=("metal",), absent=_NO_METAL),
     MusicPackage(name="funnyboat", licence="Expat"),
     MusicPackage(name="gigalomania-data", licence="CC-BY-3.0"),
-    MusicPackage(name="gl-117-data", licence="GPL-2"),
+    MusicPackage(name="gl-117-data", licence="GPL-2", leave_out=("*/ambient.flac",)),  # dance music, begun as in stars
     MusicPackage(name="glob2-data", licence="GPL-3+"),
     MusicPackage(name="gunroar-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
     MusicPackage(name="hannah-data", licence="GPL-2"),
@@ -113,7 +109,7 @@ TRAINING_PACKAGES = (
     MusicPackage(name="hex-a-hop-data", licence="CC-BY-SA-3.0"),
     MusicPackage(name="hyperrogue-music", licence="CC-BY-SA-3.0", leave_out=("*/sounds/*",)),
     MusicPackage(name="lincity-ng-data", licence="GPL-2+"),
-    MusicPackage(name="lordsawar-data", licence="GPL-3+", leave_out=("*/battle.ogg",)),
+    MusicPackage(name="lordsawar-data", licence="GPL-3+", leave_out=("*/battle.ogg",)),  # by another
     MusicPackage(name="lugaru-data", licence="CC-BY-SA-3.0", leave_out=("*/DesertAmbient.ogg", "*/Wind.ogg")),
     MusicPackage(
         name="megaglest-data",
@@ -125,20 +121,24 @@ TRAINING_PACKAGES = (
     MusicPackage(name="mu-cade-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
     MusicPackage(name="naev-data", licence="GPL-3+ and GPL-2+ and CC-BY-3.0"),
     MusicPackage(name="neverball-common", licence="GPL-2+"),
-    MusicPackage(name="noiz2sa-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
+    MusicPackage(name="noiz2sa-data", licence="BSD-2-Clause"),  # a piece or two of it could be folk
     MusicPackage(name="openclonk-data", licence="CC-BY-3.0", split="valid"),
     MusicPackage(name="parsec47-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
     MusicPackage(name="pax-britannica-data", licence="Expat"),
     MusicPackage(name="pekka-kana-2-data", licence="BSD-2-Clause"),
     MusicPackage(name="pingus-data", licence="GPL-2+"),
     MusicPackage(name="pink-pony-data", licence="CC-BY-SA-3.0"),
-    MusicPackage(name="plee-the-bear-data", licence="CC-BY-SA-3.0", leave_out=("*/music/sequencer/*", "*/sound/*")),
+    MusicPackage(
+        name="plee-the-bear-data",
+        licence="CC-BY-SA-3.0",
+        leave_out=("*/music/sequencer/*", "*/sound/*"),  # parts of pieces, noises
+    ),
     MusicPackage(name="powermanga-data", licence="GPL-3+"),
     MusicPackage(name="pushover-data", licence="GPL-3+"),
     MusicPackage(
         name="redeclipse-data",
         licence="CC-BY-SA-3.0 and CC0-1.0 and CC-BY-SA-3.0+",
-        leave_out=("derived/*", "*/sounds/ambience/*"),
+        leave_out=("derived/*", "*/sounds/ambience/*"),  # the theme again, noises
     ),
     MusicPackage(name="rrootage-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
     MusicPackage(
@@ -147,7 +147,7 @@ TRAINING_PACKAGES = (
         leave_out=("*/wav/*",),
     ),
     MusicPackage(name="seahorse-adventures", licence="GPL-2", leave_out=("*/music/5.ogg",)),  # title.ogg, 9 s later
-    MusicPackage(name="singularity-music", licence="CC-BY-SA-3.0", absent=_SYNTHETIC),
+    MusicPackage(name="singularity-music", licence="CC-BY-SA-3.0"),
     MusicPackage(
         name="starfighter-data",
         licence="GPL-2+",
@@ -168,8 +168,12 @@ TRAINING_PACKAGES = (
     MusicPackage(name="titanion-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
     MusicPackage(name="torus-trooper-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
     MusicPackage(name="tumiki-fighters-data", licence="BSD-2-Clause"),
-    MusicPackage(name="tuxmath-data", licence="public domain and CC-BY-SA-3.0", leave_out=("derived/*",)),
-    MusicPackage(name="warmux-data", licence="GPL-2+", leave_out=("*/sound/*", "*/Olivier_Militon.-.Apnee2.ogg")),
+    MusicPackage(name="tuxmath-data", licence="public domain and CC-BY-SA-3.0", leave_out=("derived/*",)),  # by others
+    MusicPackage(
+        name="warmux-data",
+        licence="GPL-2+",
+        leave_out=("*/sound/*", "*/Olivier_Militon.-.Apnee2.ogg"),  # noises, Apnee again
+    ),
     MusicPackage(
         name="warzone2100-music",
         licence="GPL-2+ and CC-BY-SA-3.0+",
