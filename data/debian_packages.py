@@ -48,8 +48,8 @@ _ELECTRIC = (
     "synth lead", "rock", "hard rock", "metal", "heavy metal", "punk", "distorted guitar",
 )  # fmt: skip
 
-# What music made of electronic loops and synthesizers is nothing of.
-_SYNTHETIC = ("classical", "orchestral", "baroque", "early music", "folk", "celtic", "country", "bluegrass")
+# What music made of electronic loops and synthesizers has nothing of.
+_ACOUSTIC = ("classical", "orchestral", "baroque", "early music", "folk", "celtic", "country", "bluegrass")
 
 # What a metal band plays is nothing of; of hard rock and punk nobody could say that.
 _NO_METAL = (
@@ -72,7 +72,7 @@ TRAINING_PACKAGES = (
         absent=_ELECTRIC,
         leave_out=("*/audio/[!m]*", "*/audio/music/0_8Bit_Bonus_Track.ogg"),
     ),
-    MusicPackage(name="a7xpg-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
+    MusicPackage(name="a7xpg-data", licence="BSD-2-Clause", absent=_ACOUSTIC),
     MusicPackage(name="adonthell-data", licence="GPL-2+"),
     MusicPackage(name="amoebax-data", licence="Free-Art-License-1.2"),
     MusicPackage(name="angrydd", licence="GPL-2"),
@@ -102,7 +102,7 @@ TRAINING_PACKAGES = (
     MusicPackage(name="gigalomania-data", licence="CC-BY-3.0"),
     MusicPackage(name="gl-117-data", licence="GPL-2", leave_out=("*/ambient.flac",)),  # dance music, begun as in stars
     MusicPackage(name="glob2-data", licence="GPL-3+"),
-    MusicPackage(name="gunroar-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
+    MusicPackage(name="gunroar-data", licence="BSD-2-Clause", absent=_ACOUSTIC),
     MusicPackage(name="hannah-data", licence="GPL-2"),
     MusicPackage(name="hedgewars-data", licence="GPL-2"),
     MusicPackage(name="heroes-sound-tracks", licence="GPL-2+"),
@@ -118,12 +118,12 @@ TRAINING_PACKAGES = (
     ),
     MusicPackage(name="miceamaze", licence="CC-BY-3.0"),
     MusicPackage(name="mrrescue", licence="CC-BY-SA-3.0"),
-    MusicPackage(name="mu-cade-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
+    MusicPackage(name="mu-cade-data", licence="BSD-2-Clause", absent=_ACOUSTIC),
     MusicPackage(name="naev-data", licence="GPL-3+ and GPL-2+ and CC-BY-3.0"),
     MusicPackage(name="neverball-common", licence="GPL-2+"),
     MusicPackage(name="noiz2sa-data", licence="BSD-2-Clause"),  # a piece or two of it could be folk
     MusicPackage(name="openclonk-data", licence="CC-BY-3.0", split="valid"),
-    MusicPackage(name="parsec47-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
+    MusicPackage(name="parsec47-data", licence="BSD-2-Clause", absent=_ACOUSTIC),
     MusicPackage(name="pax-britannica-data", licence="Expat"),
     MusicPackage(name="pekka-kana-2-data", licence="BSD-2-Clause"),
     MusicPackage(name="pingus-data", licence="GPL-2+"),
@@ -140,12 +140,8 @@ TRAINING_PACKAGES = (
         licence="CC-BY-SA-3.0 and CC0-1.0 and CC-BY-SA-3.0+",
         leave_out=("derived/*", "*/sounds/ambience/*"),  # the theme again, noises
     ),
-    MusicPackage(name="rrootage-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
-    MusicPackage(
-        name="scorched3d-data",
-        licence="GPL-2+",
-        leave_out=("*/wav/*",),
-    ),
+    MusicPackage(name="rrootage-data", licence="BSD-2-Clause", absent=_ACOUSTIC),
+    MusicPackage(name="scorched3d-data", licence="GPL-2+", leave_out=("*/wav/*",)),  # birds, frogs and waves
     MusicPackage(name="seahorse-adventures", licence="GPL-2", leave_out=("*/music/5.ogg",)),  # title.ogg, 9 s later
     MusicPackage(name="singularity-music", licence="CC-BY-SA-3.0"),
     MusicPackage(
@@ -165,8 +161,8 @@ TRAINING_PACKAGES = (
         licence="GPL-3+",
         leave_out=("*/area1-game2.flac",),  # area1-game.flac, saved again
     ),
-    MusicPackage(name="titanion-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
-    MusicPackage(name="torus-trooper-data", licence="BSD-2-Clause", absent=_SYNTHETIC),
+    MusicPackage(name="titanion-data", licence="BSD-2-Clause", absent=_ACOUSTIC),
+    MusicPackage(name="torus-trooper-data", licence="BSD-2-Clause", absent=_ACOUSTIC),
     MusicPackage(name="tumiki-fighters-data", licence="BSD-2-Clause"),
     MusicPackage(name="tuxmath-data", licence="public domain and CC-BY-SA-3.0", leave_out=("derived/*",)),  # by others
     MusicPackage(
