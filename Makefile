@@ -23,7 +23,8 @@ lint: .venv/installed-dev
 OUT ?= $(HOME)/mulan-mini
 TRAIN := $(CURDIR)/configs/train
 MULAN := $(CURDIR)/$(BIN)/mulan
-MANIFESTS := --manifest corpus/manifest.jsonl --manifest arrangements/manifest.jsonl --manifest real/labelled.jsonl
+RENDERS := corpus/manifest.jsonl arrangements/manifest.jsonl
+MANIFESTS := $(addprefix --manifest ,$(RENDERS) real/labelled.jsonl)
 
 model: .venv/installed-dev
 	mkdir -p "$(OUT)"
@@ -31,11 +32,15 @@ model: .venv/installed-dev
 	cd "$(OUT)" && $(MULAN) data render arrangements --arrangements --pieces 3000 --seed 8 --workers 2
 	cd "$(OUT)" && $(MULAN) data music real --reserved
 	cd "$(OUT)" && $(MULAN) data label real/manifest.jsonl real/labelled.jsonl --logits real/MSD_musicnn.npz
+	cd "$(OUT)" && $(MULAN) data label real/manifest.jsonl real/probed.jsonl --logits real/MSD_musicnn.npz \
+		$(addprefix --known ,$(RENDERS))
 	cd "$(OUT)" && $(MULAN) train rvq $(TRAIN)/mel-rvq.toml $(MANIFESTS) --out quantizer
 	cd "$(OUT)" && $(MULAN) train muq $(TRAIN)/muq-mini.toml $(MANIFESTS) --out muq
 	cd "$(OUT)" && $(MULAN) train mulan $(TRAIN)/mulan-mini.toml $(MANIFESTS) --out run
 	cd "$(OUT)" && $(MULAN) train mulan $(TRAIN)/mulan-mini-2.toml $(MANIFESTS) --out run2
-	cd "$(OUT)" && $(MULAN) train mulan $(TRAIN)/mulan-mini-3.toml $(MANIFESTS) --set name=mulan-mini --out run3
+	cd "$(OUT)" && $(MULAN) train mulan $(TRAIN)/mulan-mini-3.toml $(MANIFESTS) --out run3
+	cd "$(OUT)" && $(MULAN) train mulan $(TRAIN)/mulan-mini-4.toml \
+		$(addprefix --manifest ,$(RENDERS) real/probed.jsonl) --set name=mulan-mini --out run4
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

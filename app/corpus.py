@@ -122,9 +122,16 @@ def label(
     out: Annotated[Path, typer.Argument(help="The manifest to write, .jsonl, of parts of 40 s with pseudo-labels.")],
     logits: Annotated[Path, typer.Option(help="The teacher's logits, .npz, made or gone on with.")],
     teacher: Annotated[str, typer.Option(help="MSD_musicnn or MSD_vgg.")] = "MSD_musicnn",
+    known: Annotated[
+        list[Path] | None,
+        typer.Option(help="A manifest of music whose words are known; again for more; of all, 2,400 tracks are heard."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Let a tagger of the Million Song Dataset describe real music; its words are pseudo-labels, not facts.
+
+    With --known it describes it in words of that music, such as "classical", which the tagger never learned: a linear
+    probe of its logits tells each. They become scores, and no tags; `distillation.opinion_weight` makes use of them.
 
     Example: mulan data label real/manifest.jsonl real/labelled.jsonl --logits real/musicnn.npz
     """
@@ -133,14 +140,23 @@ def label(
     from data.pseudo_tags import tag_parts
     from mulan.runtime import choose_runtime
     from mulan.teachers import label_tracks, load_teacher
+    from mulan.word_probes import excerpts_of, fit_probes, probe_parts, words_to_probe
 
     tracks = [measured(track) for track in read_tracks(manifest) if track.split != "heldout"]
+    examples = excerpts_of((track for path in known or () for track in read_tracks(path)), but=tracks)
+    if known:
+        words_to_probe([*tracks, *examples])  # raises before hours of listening
     network = load_teacher(teacher, runtime=choose_runtime(device))
-    with console.progress("listening", total=len(tracks)) as advance:
-        labels = label_tracks(tracks, network, logits, on_track=lambda: advance(1))
+    with console.progress("listening", total=len(tracks) + len(examples)) as advance:
+        labels = label_tracks([*tracks, *examples], network, logits, on_track=lambda: advance(1))
     heard = [track for track in tracks if track.id in labels.logits]
-    statistics = labels.statistics([track.id for track in heard if track.split == "train"])
-    parts = list(tag_parts(heard, labels, statistics))
+    if known:
+        probes = fit_probes([*heard, *(track for track in examples if track.id in labels.logits)], labels)
+        console.note("told by probes: " + ", ".join(f"{probe.word} {probe.roc_auc:.3f}" for probe in probes))
+        parts = probe_parts(heard, labels, probes)
+    else:
+        statistics = labels.statistics([track.id for track in heard if track.split == "train"])
+        parts = list(tag_parts(heard, labels, statistics))
     write_manifest(out, parts)
     console.summarise_skipped(len(tracks) - len(heard), len(tracks))
     console.note(f"{out} lists {len(parts):,} parts, {sum(bool(part.tags) for part in parts):,} of them with words")

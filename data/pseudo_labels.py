@@ -76,6 +76,15 @@ class PseudoLabels:
         mean: np.ndarray = np.average(rows, axis=0, weights=weights).astype(np.float32)
         return mean
 
+    def of_track(self, track_id: str) -> np.ndarray:
+        """Mean logits of all windows of a track: float32 [tags].
+
+        Raises:
+            StoreError: the track has none.
+        """
+        mean: np.ndarray = self._rows(track_id).mean(axis=0, dtype=np.float32)
+        return mean
+
     def statistics(self, track_ids: Iterable[str]) -> TagStatistics:
         """Over all windows of some tracks; they should be those of the training.
 

@@ -55,13 +55,30 @@ def tag_parts(tracks: Iterable[Track], labels: PseudoLabels, statistics: TagStat
         StoreError: the teacher was not asked about a track.
     """
     for track in tracks:
-        if track.length is None:
-            raise ManifestError(f"track {track.id!r}: its length is not known, so it cannot be cut; give `seconds`")
-        for number in range(max(1, round(track.length / PART_SECONDS))):
-            start = number * PART_SECONDS
-            seconds = min(PART_SECONDS, track.length - start)
-            logits = labels.of_crop(track.id, start=start, seconds=seconds)
-            yield _part(track, start, seconds, statistics.standardise(logits), labels)
+        for part, logits in parts_of(track, labels):
+            yield _described(part, statistics.standardise(logits), labels)
+
+
+def parts_of(track: Track, labels: PseudoLabels) -> Iterator[tuple[Track, np.ndarray]]:
+    """Parts of `PART_SECONDS` of a track, their facts naming the teacher, each with its mean logits, float32 [tags].
+
+    Raises:
+        ManifestError: the length of the track is not known.
+        StoreError: the teacher was not asked about the track.
+    """
+    if track.length is None:
+        raise ManifestError(f"track {track.id!r}: its length is not known, so it cannot be cut; give `seconds`")
+    for number in range(max(1, round(track.length / PART_SECONDS))):
+        start = number * PART_SECONDS
+        seconds = min(PART_SECONDS, track.length - start)
+        part = replace(
+            track,
+            id=f"{track.id}#{start:g}",
+            start=track.start + start,
+            end=track.start + start + seconds,
+            facts={**track.facts, "pseudo_labels_of": labels.teacher},
+        )
+        yield part, labels.of_crop(track.id, start=start, seconds=seconds)
 
 
 def without_opinions(track: Track) -> Track:
@@ -74,23 +91,19 @@ def without_opinions(track: Track) -> Track:
     return replace(track, tags=tags, absent=absent, scores={})
 
 
-def _part(track: Track, start: float, seconds: float, scores: np.ndarray, labels: PseudoLabels) -> Track:
+def _described(part: Track, scores: np.ndarray, labels: PseudoLabels) -> Track:
     order = np.argsort(-scores)
     sure = [labels.tags[tag] for tag in order if scores[tag] >= SURE][:MOST_TAGS]
     denied = [labels.tags[tag] for tag in order if scores[tag] < SURELY_NOT]
-    known = {*track.tags, *track.absent}
+    known = {*part.tags, *part.absent}
     distances = {_word(tag): round(float(score), 3) for tag, score in zip(labels.tags, scores, strict=True)}
-    tags = tuple(dict.fromkeys((*track.tags, *_said(sure, but=track.absent))))
+    tags = tuple(dict.fromkeys((*part.tags, *_said(sure, but=part.absent))))
     impossible = _CLASSICAL if _NEVER_CLASSICAL.intersection(sure) else ()
-    absent = tuple(dict.fromkeys((*track.absent, *_said([*denied, *impossible], but=tags))))
+    absent = tuple(dict.fromkeys((*part.absent, *_said([*denied, *impossible], but=tags))))
     return replace(
-        track,
-        id=f"{track.id}#{start:g}",
-        start=track.start + start,
-        end=track.start + start + seconds,
+        part,
         tags=tags,
         absent=absent,
-        facts={**track.facts, "pseudo_labels_of": labels.teacher},
         scores={word: score for word, score in distances.items() if word is not None and word not in known},
     )
 

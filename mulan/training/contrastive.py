@@ -38,7 +38,7 @@ from mulan.tokenizer import TextTokenizer
 from mulan.training.contrastive_config import MulanTrainConfig
 from mulan.training.gradient_cache import cached_backward
 from mulan.training.loop import Numbers, run_batches
-from mulan.training.start import StartingModel
+from mulan.training.start import StartingModel, vocabulary_of
 from mulan.training.state import weights_digest
 from mulan.training.trainable import merge_lora, set_trainable
 
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 _VALIDATION_ROWS = 32
 _IMAGINED_TOKENS = 16
 _GLOSSARY_PHRASES = 32  # of a step
-_FEWEST_STANDARDISED = 20  # words: their mean shall be that of music, not of a kind of it
+_NO_OPINIONS = "distillation.opinion_weight: no track without words has scores; `mulan data label --known` gives them"
 _NO_TEXT = "music"  # stands where a clip has none; no loss looks at it
 
 
@@ -128,8 +128,13 @@ class MulanStage:
                 self.origin["audio_from"] = weights_digest(model.audio.backbone)
         self._architecture = model.config
         runtime = choose_runtime("auto", config.precision)
+        opinions: dict[str, dict[str, float]] = {}
         if config.distillation:
+            if weight := config.distillation.opinion_weight:
+                opinions = {t.id: {word: weight * score for word, score in t.scores.items()} for t in tracks}
             tracks = [without_opinions(track) for track in tracks]
+            if config.distillation.opinion_weight and not any(opinions[t.id] for t in tracks if t.is_mute):
+                raise ManifestError(_NO_OPINIONS)
         told = [track for track in tracks if not track.is_mute]
         train, valid = ([track for track in told if track.split == split] for split in ("train", "valid"))
         if config.distillation and not train:
@@ -137,8 +142,10 @@ class MulanStage:
             raise ManifestError(f"{found}; give some captions or tags")
         self._start = None
         if config.distillation:
-            vocabulary = _vocabulary(train) if config.distillation.standardised else ()
-            self._start = StartingModel(model, self._tokens, runtime, rows=config.micro_batch, vocabulary=vocabulary)
+            vocabulary = vocabulary_of(train) if config.distillation.standardised else ()
+            self._start = StartingModel(
+                model, self._tokens, runtime, rows=config.micro_batch, vocabulary=vocabulary, opinions=opinions
+            )
         set_trainable(model, config.trainable, seed=config.seed)
         model.audio.backbone.prepare_for_training(runtime.device, checkpoint_activations=config.checkpoint_activations)
         self._blueprint = _without_weights(model)  # what weights are put into to be saved
@@ -319,21 +326,6 @@ def _begin(config: MulanTrainConfig) -> tuple[MuLan, TextTokenizer]:
     described = complete_config(config.model, config.audio_from) if config.audio_from else config.model
     config.check(described)
     return build_model(config.model, seed=config.seed, audio_from=config.audio_from)
-
-
-def _vocabulary(tracks: Sequence[Track]) -> list[str]:
-    """The words said or denied of tracks.
-
-    Raises:
-        ManifestError: they are so few that a clip's mean over them would say what kind of music they are of.
-    """
-    words = {word for track in tracks for word in (*track.tags, *track.absent)}
-    if len(words) < _FEWEST_STANDARDISED:
-        raise ManifestError(
-            f"distillation.standardised: the training tracks have {len(words)} words as tags or absent; need"
-            f" {_FEWEST_STANDARDISED}, or standardised = false"
-        )
-    return sorted(words)
 
 
 def _without_weights(model: MuLan) -> MuLan:

@@ -21,8 +21,9 @@ class Distillation(StrictModel):
     """The model that a run starts from teaches clips of which nobody has said anything: its cosines with single words.
 
     Clips without captions and tags, that is. What a teacher before it said (`scores`) is dropped with the words that it
-    led to: the model has learnt them, and knows them of music that it was not told of, such as two tracks at once.
-    Without this, a model that goes on learning from one kind of music forgets what it knew of another.
+    led to: the model has learnt them, and knows them of music that it was not told of, such as two tracks at once. With
+    `opinion_weight`, a tagger teaches beside it, of what it knows better: see `mulan.word_probes`. Without all this, a
+    model that goes on learning from one kind of music forgets what it knew of another.
 
     The words are those of the batch's other clips, as they are written; the model in training reads them as `text`
     draws them.
@@ -31,6 +32,8 @@ class Distillation(StrictModel):
         weight: of `mulan.loss.distillation_loss`.
         standardised: teach of each clip its cosines less their mean over all words of the training tracks, in units of
             their deviation, see `mulan.training.start.StartingModel`; needs 20 words, better all that music is called.
+        opinion_weight: what a tagger says of a track (`scores`, in deviations), so many times, is added to what is
+            taught of its clips; of two that are mixed, what it says of the louder. Needs `standardised`.
         audio: how these clips are augmented: both models hear the same, so anything goes.
 
     Source: Learning without Forgetting, arXiv:1606.09282; that augmentation should be rich, and the same for both,
@@ -39,6 +42,7 @@ class Distillation(StrictModel):
 
     weight: PositiveFloat = 0.5
     standardised: bool = False
+    opinion_weight: NonNegativeFloat = 0.0
     audio: AudioAugmentation = AudioAugmentation()
 
 
@@ -94,6 +98,8 @@ class MulanTrainConfig(TrainingConfig):
             raise ValueError("distillation: needs start_from, and the words of tag_weight; set both")
         if self.distillation and self.distillation.audio.spec_augment:
             raise ValueError("distillation.audio.spec_augment: all clips have that of audio; leave it out here")
+        if self.distillation and self.distillation.opinion_weight and not self.distillation.standardised:
+            raise ValueError("distillation.opinion_weight: of deviations; set standardised = true, or leave it out")
         if self.distillation and self.centre:
             raise ValueError("centre: would shift what distillation holds in place; set centre = false")
         if self.model and self.model.clip_seconds < MIN_SECONDS:

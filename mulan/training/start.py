@@ -1,12 +1,14 @@
 """The model that a contrastive run starts from, frozen: what it teaches of clips of which nobody has said anything."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from data.errors import ManifestError
 from data.loader import Batch
+from data.manifest import Track
 from mulan.model import MuLan
 from mulan.runtime import Runtime
 
@@ -17,6 +19,7 @@ SPREAD = 0.17
 
 Of a model with another temperature it changes the contrast, which the learned scale makes up for.
 """
+_FEWEST_STANDARDISED = 20  # words: their mean shall be that of music, not of a kind of it
 _LEAST_DEVIATION = 1e-3  # a model that tells no words apart teaches nothing, rather than its rounding
 
 
@@ -27,6 +30,7 @@ class StartingModel:
         tokens: gives the ids and the mask of texts, on a device.
         rows: so many clips are heard at once; None hears all of a batch.
         vocabulary: what is taught of a clip is standardised over these words; over none, it is cosines as they are.
+        opinions: by track and word, what is added to that, in its deviations: what another network hears.
 
     Attributes:
         model: the copy.
@@ -40,11 +44,19 @@ class StartingModel:
     """
 
     def __init__(
-        self, model: MuLan, tokens: Tokens, runtime: Runtime, *, rows: int | None, vocabulary: Sequence[str] = ()
+        self,
+        model: MuLan,
+        tokens: Tokens,
+        runtime: Runtime,
+        *,
+        rows: int | None,
+        vocabulary: Sequence[str] = (),
+        opinions: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self._tokens, self._runtime, self._rows = tokens, runtime, rows
         self._vocabulary = tuple(vocabulary)
+        self._opinions = opinions or {}
         self._words: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -63,6 +75,9 @@ class StartingModel:
                 heard = self.model.audio_latents(batch.waveforms[rows].to(device), blanked)
             cosines = heard @ named.T
             targets[rows] = _standardised(cosines, heard @ vocabulary.T) if self._vocabulary else cosines
+        said = [self._opinions.get(batch.labels[row].track_id, {}) for row in mute]
+        opinions = torch.tensor([[opinion.get(word, 0.0) for word in words] for opinion in said], device=device)
+        targets[mute] += SPREAD * opinions
         return targets
 
     def _latents(self, words: Sequence[str], device: torch.device) -> Tensor:
@@ -76,6 +91,21 @@ class StartingModel:
             with self._runtime.autocast():
                 self._words[word] = self.model.text_latents(*self._tokens([word], device))[0]
         return self._words[word]
+
+
+def vocabulary_of(tracks: Sequence[Track]) -> list[str]:
+    """The words said or denied of training tracks: what a clip's cosines are standardised over.
+
+    Raises:
+        ManifestError: they are so few that a clip's mean over them would say what kind of music they are of.
+    """
+    words = {word for track in tracks for word in (*track.tags, *track.absent)}
+    if len(words) < _FEWEST_STANDARDISED:
+        raise ManifestError(
+            f"distillation.standardised: the training tracks have {len(words)} words as tags or absent; need"
+            f" {_FEWEST_STANDARDISED}, or standardised = false"
+        )
+    return sorted(words)
 
 
 def _standardised(cosines: Tensor, over: Tensor) -> Tensor:

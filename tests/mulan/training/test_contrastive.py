@@ -24,7 +24,7 @@ from mulan.distributed import Share
 from mulan.mert import Mert, MertConfig
 from mulan.model import MuLanConfig
 from mulan.runtime import choose_runtime
-from mulan.training import contrastive, loop
+from mulan.training import loop, start
 from mulan.training.contrastive import MulanStage
 from mulan.training.contrastive_config import Distillation, MulanTrainConfig
 from mulan.training.loop import _prepare_batch_norm
@@ -386,7 +386,7 @@ def test_words_of_a_teacher_are_not_kept_for_truth(started, changed, music):
 @pytest.fixture(params=[False, True], ids=["as it is", "standardised"])
 def teacher(request, monkeypatch) -> Distillation:
     """Both kinds of distillation, the second allowed over the two words that there are."""
-    monkeypatch.setattr(contrastive, "_FEWEST_STANDARDISED", 2)
+    monkeypatch.setattr(start, "_FEWEST_STANDARDISED", 2)
     return Distillation(weight=0.5, standardised=request.param)
 
 
@@ -425,6 +425,10 @@ def test_micro_batches_keep_what_the_whole_batch_does(size, started, changed, mu
                 "distillation": Distillation(audio=AudioAugmentation(spec_augment=SpecAugment())),
             },
             r"distillation\.audio\.spec_augment: all clips have that of audio",
+        ),
+        (
+            {"model": None, "start_from": "x", "tag_weight": 1.0, "distillation": Distillation(opinion_weight=0.3)},
+            r"distillation\.opinion_weight: of deviations; set standardised = true",
         ),
         ({"keep_of_start": 0.3}, "keep_of_start: there is no model to keep of; set start_from, or leave it out"),
         ({"centre_texts": 0.3}, "centre_texts: centres on the phrases of a glossary; set glossary, or leave it out"),

@@ -67,3 +67,23 @@ def test_what_is_taught_of_a_word_does_not_depend_on_the_batch_s_other_words(sta
 def test_few_words_are_no_measure_of_a_clip(started, changed, half_mute):
     with pytest.raises(ManifestError, match=r"distillation\.standardised: the training tracks have 2 words as tags or"):
         MulanStage(changed(started, distillation=Distillation(standardised=True)), half_mute)
+
+
+def test_what_a_tagger_hears_is_added_to_what_the_model_does(started, changed, tracks):
+    """Of the clips without words; a word that it was not asked about stays as it is."""
+    words = ("drums", "piano")
+    asked = [dataclasses.replace(track, scores={"drums": 2.0}) for track in tracks]
+    options = {"standardised": True}
+    plain, is_mute = taught(changed(started, batch_size=8, distillation=Distillation(**options)), asked, words)
+    config = changed(started, batch_size=8, distillation=Distillation(**options, opinion_weight=1.5))
+    told, _ = taught(config, asked, words)
+    expected = plain.clone()
+    expected[torch.tensor(is_mute), 0] += 1.5 * 2.0 * SPREAD
+    torch.testing.assert_close(told, expected, rtol=0, atol=EXACT)
+    assert sum(is_mute) == 4
+
+
+def test_without_a_score_there_is_no_opinion_to_teach(started, changed, tracks):
+    config = changed(started, distillation=Distillation(standardised=True, opinion_weight=1.5))
+    with pytest.raises(ManifestError, match=r"distillation\.opinion_weight: no track without words has scores; `mulan"):
+        MulanStage(config, tracks)
