@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from data.errors import ManifestError
 from data.manifest import Track, measured
-from data.pseudo_labels import PseudoLabels
+from data.pseudo_labels import PseudoLabels, TagStatistics
 from data.pseudo_tags import parts_of
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class WordProbe:
     decision_function: Callable[[np.ndarray], np.ndarray]
 
 
-def excerpts_of(tracks: Iterable[Track], *, but: Iterable[Track] = (), seed: int = 0) -> list[Track]:
+def excerpts_of(tracks: Iterable[Track], *, but: Iterable[Track] = ()) -> list[Track]:
     """The middles, of 9 s, of at most 2,400 of the training tracks of which some words are known; their ids are new.
 
     A file that cannot be read is left out, with a warning; what is in `but`, in silence.
@@ -71,7 +71,7 @@ def excerpts_of(tracks: Iterable[Track], *, but: Iterable[Track] = (), seed: int
     (often, count), *_ = Counter(track.id for track in known).most_common(1) or [("", 0)]
     if count > 1:
         raise ManifestError(f"known music: {count} tracks have the id {often!r}; give each its own")
-    chosen = (known[number] for number in np.random.default_rng(seed).permutation(len(known))[:_EXCERPTS])
+    chosen = (known[number] for number in np.random.default_rng(0).permutation(len(known))[:_EXCERPTS])
     return [middle for track in chosen if (middle := _middle(measured(track))) is not None]
 
 
@@ -125,8 +125,8 @@ def probe_parts(tracks: Sequence[Track], labels: PseudoLabels, probes: Sequence[
         raise ManifestError(f"found {len(tracks)} tracks to label, none of the split 'train'; scores count from theirs")
     logits = np.stack([heard for _, heard in cut])
     scores = np.stack([probe.decision_function(logits) for probe in probes], axis=1)  # [parts, words]
-    mean, deviation = scores[is_training].mean(axis=0), scores[is_training].std(axis=0)
-    distances = ((scores - mean) / np.maximum(deviation, 1e-6)).clip(-FARTHEST, FARTHEST)
+    statistics = TagStatistics(mean=scores[is_training].mean(axis=0), std=scores[is_training].std(axis=0))
+    distances = statistics.standardise(scores).clip(-FARTHEST, FARTHEST)
     words = [probe.word for probe in probes]
     return [
         replace(
