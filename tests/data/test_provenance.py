@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from data.debian_packages import RESERVED_PACKAGES
+from data.composer.arrangements import SOURCES
+from data.debian_packages import RESERVED_PACKAGES, TRAINING_PACKAGES
 from data.manifest import Track
 from data.provenance import provenance, write_provenance
 from data.reserved import JUDGE_PREFIX, RESERVED_SOUNDFONT
@@ -50,6 +51,14 @@ def test_the_shipped_model_learned_from_nothing_that_is_kept_for_evaluation():
     assert RESERVED_SOUNDFONT not in learned["soundfonts"]
     assert not [teacher for teacher in learned["pseudo_labels_of"] if teacher.startswith(JUDGE_PREFIX)]
     assert learned["of_other_origin"] == 0
+
+
+def test_the_shipped_model_names_the_licence_of_every_package_that_it_heard():
+    learned = json.loads((resolve("mulan-mini") / "training.json").read_text())
+    heard = {(package["package"], package["licence"]) for package in learned["packages"]}
+    known = {(package.name, package.licence) for package in TRAINING_PACKAGES}
+    arranged = {(source.package, source.licence) for source in SOURCES}
+    assert heard <= known | arranged
 
 
 def test_what_the_model_that_it_started_from_had_learned_from_is_there_too(tmp_path):
