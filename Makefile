@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SOURCES := data mulan indexing app tests
 
-.PHONY: app test lint model clean
+.PHONY: app test lint packages model clean
 
 app: .venv/installed
 	$(BIN)/mulan serve
@@ -25,8 +25,14 @@ TRAIN := $(CURDIR)/configs/train
 MULAN := $(CURDIR)/$(BIN)/mulan
 RENDERS := corpus/manifest.jsonl arrangements/manifest.jsonl
 MANIFESTS := $(addprefix --manifest ,$(RENDERS) real/labelled.jsonl)
+# What composes and renders, what it plays with, and the songs that are arranged: Debian's.
+PACKAGES := fluidsynth mma openmpt123 sonic-pi-samples fluid-soundfont-gm timgm6mb-soundfont minuet-data \
+	denemo-data csound-soundfont freedoom simutrans-data openttd-openmsx freedink-data
 
-model: .venv/installed-dev
+packages:
+	@dpkg-query --show $(PACKAGES) >/dev/null || { echo "make model needs: apt install $(PACKAGES)" >&2; exit 1; }
+
+model: packages .venv/installed-dev
 	mkdir -p "$(OUT)"
 	cd "$(OUT)" && $(MULAN) data render corpus --pieces 7000 --seed 7 --workers 2
 	cd "$(OUT)" && $(MULAN) data render arrangements --arrangements --pieces 3000 --seed 8 --workers 2

@@ -203,7 +203,7 @@ def compact(index: IndexFolder) -> None:
 
     report = rewrite(index)
     freed = (report.bytes_before - report.bytes) / 1e6
-    console.note(f"{index}: {report.shards_before:,} shards are {report.shards:,} now, {freed:,.1f} MB less on disk")
+    console.note(f"{index}: {freed:,.1f} MB freed; shards: {report.shards_before:,} before, {report.shards:,} now")
     _refresh_engine(index)
 
 

@@ -196,7 +196,7 @@ def test_an_index_is_compacted(run, library, index):
     code, _, err = run("compact", "--index", index)
 
     assert code == 0
-    assert "1 shards are 1 now, 0.0 MB less on disk" in err
+    assert "0.0 MB freed; shards: 1 before, 1 now" in err
     assert "2 of 2 numbers, 0 of them of dropped tracks" in run("info", "--index", index)[1]
 
 
