@@ -116,7 +116,8 @@ def sync_progress() -> Iterator[Callable[[Any], None]]:
 def summarise_sync(report: Any, index: Path) -> None:
     """One line of what a sync did, and one of what it left out."""
     done = [f"{count:,} {verb}" for verb, count in _counts(report).items() if count]
-    note(f"{index}: {report.tracks:,} tracks ({', '.join(done) or 'nothing new'}) in {report.elapsed:.1f} s")
+    speed = f", {report.audio_seconds / report.elapsed:.0f}x real time" if report.audio_seconds else ""
+    note(f"{index}: {report.tracks:,} tracks ({', '.join(done) or 'nothing new'}) in {report.elapsed:.1f} s{speed}")
     if report.still_quarantined:
         note(f"still unusable: {report.still_quarantined:,}; mulan index info --index {index} says why")
 

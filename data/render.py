@@ -195,7 +195,8 @@ def _render_track(composition_id: str, wish: Wish, *, out: Path, seed: int, held
     try:
         composition = compose(composition_id, seed=seed, seconds=seconds, wish=wish)
         studio = _draw_studio(soundfonts_for(composition.facts.programs, heldout=heldout), rng)
-        waveform = _record(_mixed(composition, rng), studio)
+        composition = _mixed(composition, rng)
+        waveform = _record(composition, studio)
     except MulanError as error:
         logger.warning("dropping %s: %s", composition_id, error)
         return None
@@ -211,15 +212,16 @@ def _render_track(composition_id: str, wish: Wish, *, out: Path, seed: int, held
         tags=facts.tags,
         absent=facts.absent,
         split="heldout" if heldout else "train",
-        facts={**_recorded(facts, studio), **(song_facts(facts.origin) if is_arrangement else {})},
+        facts={**_recorded(facts, studio, composition), **(song_facts(facts.origin) if is_arrangement else {})},
     )
 
 
-def _recorded(facts: Facts, studio: _Studio) -> dict[str, object]:
-    """Everything that made the audio, as it is read back from JSON (lists, not tuples)."""
+def _recorded(facts: Facts, studio: _Studio, composition: Composition) -> dict[str, object]:
+    """What made the audio but for the notes, which follow from id and seed; as JSON is read back (lists, not tuples)."""
     effects = {key: value for key, value in vars(studio).items() if key != "soundfont"}
     known = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(facts).items()}
-    return {**known, "soundfont": studio.soundfont.name, **effects}
+    volumes = [[part.name, part.volume] for part in composition.parts]
+    return {**known, "soundfont": studio.soundfont.name, **effects, "volumes": volumes}
 
 
 def _draw_studio(soundfonts: tuple[Soundfont, ...], rng: np.random.Generator) -> _Studio:

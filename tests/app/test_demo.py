@@ -3,6 +3,10 @@
 Run: pytest tests/app/test_demo.py.
 """
 
+import re
+import shlex
+from pathlib import Path
+
 import pytest
 
 from app.demo import DEMO_LIBRARY
@@ -10,14 +14,20 @@ from app.server import create_app
 from app.service import SearchService
 from data.manifest import read_manifest
 from indexing import Index
+from indexing.query.nodes import Text
+from indexing.query.parse import parse_query
 
-# An example query, and the tags that make a clip a right answer to it.
+README = Path(__file__).parents[2] / "README.md"
+# The example queries of the page, and the words of the README's; the tags that make a clip a right answer to each.
 PROMISES = {
     "slow solo piano": {"piano", "solo", "slow"},
     "loud distorted guitars": {"distorted guitar"},
     "ambient synth pad": {"synth pad"},
     "baroque harpsichord": {"baroque", "harpsichord"},
     "techno with synthesizer and drums": {"techno", "synth", "drums"},
+    "warm analog synth": {"synth"},
+    "solo violin": {"solo", "violin"},
+    "saxophone": {"saxophone"},
 }
 
 
@@ -30,6 +40,14 @@ def right_clips(tags: set[str]) -> set[str]:
     return {track.path.name for track in read_manifest(DEMO_LIBRARY / "manifest.jsonl") if tags <= set(track.tags)}
 
 
+def readme_words() -> set[str]:
+    """What the README's searches and playlists look for in words; not what they look away from."""
+    commands = re.findall(r"^mulan (?:search|playlist) .*", README.read_text(encoding="utf-8"), re.MULTILINE)
+    queries = [words[2] for command in commands if not (words := shlex.split(command, comments=True))[2].startswith("-")]
+    terms = [term for query in queries for term in parse_query(query).terms]
+    return {term.subject.words for term in terms if isinstance(term.subject, Text) and term.weight > 0}
+
+
 @pytest.mark.parametrize("query", PROMISES)
 def test_an_example_query_has_its_right_clips_in_the_top_three(service, query):
     right = right_clips(PROMISES[query])
@@ -38,10 +56,10 @@ def test_an_example_query_has_its_right_clips_in_the_top_three(service, query):
     assert len(found & right) >= min(3, len(right))
 
 
-def test_the_examples_on_the_page_are_the_promised_ones():
+def test_the_examples_on_the_page_and_in_the_readme_are_the_promised_ones():
     from app.ui import EXAMPLE_QUERIES
 
-    assert set(EXAMPLE_QUERIES) == set(PROMISES)
+    assert {*EXAMPLE_QUERIES, *readme_words()} == set(PROMISES)
 
 
 def test_the_demo_library_is_small_and_its_clips_are_short():

@@ -42,19 +42,30 @@ def test_it_lies_beside_the_model_as_json(tmp_path):
     assert json.loads((tmp_path / "training.json").read_text()) == provenance(TRACKS)
 
 
-def test_the_shipped_model_learned_from_nothing_that_is_kept_for_evaluation():
+def stages_of_the_shipped_model():
+    """What each stage of it learned from, the last first."""
     learned = json.loads((resolve("mulan-mini") / "training.json").read_text())
-    assert learned["tracks"] > 0
-    packages = {package["package"] for package in learned["packages"]}
-    assert packages
-    assert not packages & {package.name for package in RESERVED_PACKAGES}
-    assert RESERVED_SOUNDFONT not in learned["soundfonts"]
-    assert not [teacher for teacher in learned["pseudo_labels_of"] if teacher.startswith(JUDGE_PREFIX)]
-    assert learned["of_other_origin"] == 0
+    yield learned
+    while "started_from" in learned:
+        learned = learned["started_from"]["training"]
+        yield learned
 
 
-def test_the_shipped_model_names_the_licence_of_every_package_that_it_heard():
-    learned = json.loads((resolve("mulan-mini") / "training.json").read_text())
+def test_no_stage_of_the_shipped_model_learned_from_what_is_kept_for_evaluation():
+    stages = list(stages_of_the_shipped_model())
+    assert len(stages) == 5
+    for learned in stages:
+        assert learned["tracks"] > 0
+        packages = {package["package"] for package in learned["packages"]}
+        assert packages
+        assert not packages & {package.name for package in RESERVED_PACKAGES}
+        assert RESERVED_SOUNDFONT not in learned["soundfonts"]
+        assert not [teacher for teacher in learned["pseudo_labels_of"] if teacher.startswith(JUDGE_PREFIX)]
+        assert learned["of_other_origin"] == 0
+
+
+def test_the_shipped_model_names_the_licence_of_every_package_that_it_heard_last():
+    learned = next(stages_of_the_shipped_model())
     heard = {(package["package"], package["licence"]) for package in learned["packages"]}
     known = {(package.name, package.licence) for package in TRAINING_PACKAGES}
     arranged = {(source.package, source.licence) for source in SOURCES}

@@ -168,6 +168,7 @@ def test_a_corpus_is_complete_reproducible_and_resumes(tmp_path: Path) -> None:
         assert track.split == "train"
         assert not heldout_id(track.id)
         assert track.facts["soundfont"] in {font.name for font in TRAINING_SOUNDFONTS}
+        assert all(1 <= volume <= 127 for _, volume in track.facts["volumes"])
         assert track.captions
         assert set(track.tags) | set(track.absent) <= set(TAGS)
         info = soundfile.info(track.path)
