@@ -28,6 +28,7 @@ from data.composer.arrangements import check_songs, song_facts
 from data.composer.repertoire import scores_folder
 from data.composer.schedule import wish_for
 from data.composer.sketch import Wish
+from data.encode import CODECS, Codec, through_codec
 from data.errors import MulanError
 from data.facts import Facts
 from data.files import written_aside
@@ -53,6 +54,8 @@ _PIECES_PER_SAVE = 50
 _SECONDS = (31.0, 46.0)
 _ARRANGEMENT_SECONDS = (10.0, 16.0)  # the longer, the more of a band's players rest somewhere
 _COMPRESSED_SHARE = 0.4
+_ENCODED_SHARE = 0.4
+_BIT_RATES = (24_000, 32_000, 48_000, 64_000, 96_000)
 _ENVELOPE_SECONDS = 0.04
 _QUIETEST_PART = 0.72
 
@@ -63,6 +66,7 @@ class _Studio:
 
     Everything else that is known of the piece survives it: tempo, key and instruments stay, and the level is measured
     on the finished recording. `compression` is the ratio above the usual loudness; 1 leaves the piece as it is.
+    What is held out keeps all it has, and so do most pieces: no `codec`.
     """
 
     soundfont: Soundfont
@@ -71,6 +75,8 @@ class _Studio:
     reverb_level: float
     chorus_level: float
     compression: float
+    codec: Codec | None = None
+    bit_rate: int = 0
 
 
 def heldout_id(composition_id: str) -> bool:
@@ -196,6 +202,9 @@ def _render_track(composition_id: str, wish: Wish, *, out: Path, seed: int, held
         composition = compose(composition_id, seed=seed, seconds=seconds, wish=wish)
         studio = _draw_studio(soundfonts_for(composition.facts.programs, heldout=heldout), rng)
         composition = _mixed(composition, rng)
+        if not heldout and rng.random() < _ENCODED_SHARE:
+            codec, bit_rate = CODECS[rng.integers(len(CODECS))], _BIT_RATES[rng.integers(len(_BIT_RATES))]
+            studio = dataclasses.replace(studio, codec=codec, bit_rate=bit_rate)
         waveform = _record(composition, studio)
     except MulanError as error:
         logger.warning("dropping %s: %s", composition_id, error)
@@ -217,7 +226,7 @@ def _render_track(composition_id: str, wish: Wish, *, out: Path, seed: int, held
 
 
 def _recorded(facts: Facts, studio: _Studio, composition: Composition) -> dict[str, object]:
-    """What made the audio but for the notes, which follow from id and seed; as JSON is read back (lists, not tuples)."""
+    """All that made the audio but the notes, which follow from id and seed; as read back from JSON (no tuples)."""
     effects = {key: value for key, value in vars(studio).items() if key != "soundfont"}
     known = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(facts).items()}
     volumes = [[part.name, part.volume] for part in composition.parts]
@@ -278,6 +287,10 @@ def _record(composition: Composition, studio: _Studio) -> np.ndarray:
     if level_db(waveform) < _SILENCE_DB:
         raise _UnusableRender(f"the render is silent: {level_db(waveform):.0f} dB")
     waveform = _compressed(waveform, studio.compression) * min(1.0, _PEAK / peak)
+    waveform *= np.float32(min(1.0, _PEAK / float(np.abs(waveform).max())))
+    if studio.codec is None:
+        return waveform
+    waveform = through_codec(waveform, sample_rate=SAMPLE_RATE, codec=studio.codec, bit_rate=studio.bit_rate)
     return waveform * np.float32(min(1.0, _PEAK / float(np.abs(waveform).max())))
 
 

@@ -15,6 +15,7 @@ import soxr
 
 from data.audio import probe
 from data.decode import open_file
+from data.encode import write_encoded
 from data.errors import AudioError, ManifestError, MulanError
 from data.manifest import Track
 from mulan.encoding import Encoder
@@ -167,15 +168,7 @@ def _write(stem: Path, clip: Clip, *, as_mp3: bool) -> Path:
         path = stem.with_suffix(".wav")
         soundfile.write(path, samples, rate, subtype="FLOAT")
         return path
-    path = stem.with_suffix(".mp3")
-    layout = "mono" if samples.shape[1] == 1 else "stereo"
-    with av.open(str(path), "w", format="mp3") as container:
-        stream = container.add_stream("mp3", rate=rate, layout=layout, bit_rate=MP3_BITS_PER_SECOND)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout=layout)
-        frame.sample_rate = rate
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    return write_encoded(stem, samples, sample_rate=rate, codec="mp3", bit_rate=MP3_BITS_PER_SECOND)
 
 
 def _middle(track: Track) -> Clip:

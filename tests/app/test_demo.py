@@ -43,8 +43,8 @@ def right_clips(tags: set[str]) -> set[str]:
 def readme_words() -> set[str]:
     """What the README's searches and playlists look for in words; not what they look away from."""
     commands = re.findall(r"^mulan (?:search|playlist) .*", README.read_text(encoding="utf-8"), re.MULTILINE)
-    queries = [words[2] for command in commands if not (words := shlex.split(command, comments=True))[2].startswith("-")]
-    terms = [term for query in queries for term in parse_query(query).terms]
+    queries = [shlex.split(command, comments=True)[2] for command in commands]
+    terms = [term for query in queries if not query.startswith("-") for term in parse_query(query).terms]
     return {term.subject.words for term in terms if isinstance(term.subject, Text) and term.weight > 0}
 
 
