@@ -11,10 +11,9 @@ import numpy as np
 from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from scipy import signal
 
-from data.config import StrictModel
+from data.config import Fraction, StrictModel
 
 Samples: TypeAlias = np.ndarray
-Share = Annotated[float, Field(ge=0, le=1)]
 
 # Cycles per sample between which filters lie: 94 Hz and 6 kHz at 24 kHz.
 _LOWEST_FREQUENCY, _HIGHEST_FREQUENCY = 1 / 256, 1 / 4
@@ -37,7 +36,7 @@ class Equaliser(StrictModel):
     `share` is how many clips are filtered.
     """
 
-    share: Share = 0.5
+    share: Fraction = 0.5
     max_db: PositiveFloat = 6.0
     peaks: NonNegativeInt = 2
 
@@ -45,7 +44,7 @@ class Equaliser(StrictModel):
 class Noise(StrictModel):
     """Noise of one of `colours`, at a signal-to-noise ratio drawn from `snr_db`; `share` is how many clips get it."""
 
-    share: Share = 0.5
+    share: Fraction = 0.5
     snr_db: DecibelRange = (10.0, 40.0)
     colours: Annotated[tuple[Literal["white", "pink"], ...], Field(min_length=1)] = ("white", "pink")
 
@@ -56,8 +55,8 @@ class BandLimit(StrictModel):
     `limit` bounds the frequency, drawn evenly, in parts of the highest: at 24 kHz, 0.5 is 6 kHz.
     """
 
-    share: Share = 0.5
-    limit: Annotated[tuple[Share, Share], AfterValidator(_ordered)] = (0.3, 1.0)
+    share: Fraction = 0.5
+    limit: Annotated[tuple[Fraction, Fraction], AfterValidator(_ordered)] = (0.3, 1.0)
 
 
 class Speed(StrictModel):
@@ -66,7 +65,7 @@ class Speed(StrictModel):
     Nobody may have said how fast a clip is, or in which key.
     """
 
-    share: Share = 0.5
+    share: Fraction = 0.5
     octaves: PositiveFloat = 0.3
 
 
@@ -76,7 +75,7 @@ class Mixing(StrictModel):
     The caption stays, and so does what is known to be absent, though it may now be heard faintly.
     """
 
-    share: Share = 0.5
+    share: Fraction = 0.5
     snr_db: DecibelRange = (10.0, 30.0)
 
 

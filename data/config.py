@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Tag, ValidationError
 
 from data.errors import ConfigError
 
@@ -18,6 +18,7 @@ class StrictModel(BaseModel):
 
 
 Config = TypeVar("Config", bound=StrictModel)
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def read_toml(path: Path) -> dict[str, Any]:

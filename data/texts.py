@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Self
 
 import numpy as np
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import PositiveInt, model_validator
 
 from data.captions import claimed_tags, say
-from data.config import StrictModel
+from data.config import Fraction, StrictModel
 from data.manifest import Track
 
 # Sentences that stay true and readable whatever the tags are: a style, an instrument, "solo" or "no drums". They hold
@@ -46,8 +46,6 @@ _SENTENCE_END = re.compile(r"(?<=\w{3}[.!?]\s)(?=[A-Z])|(?<=[。！？])(?=.)")
 SHORTEST_MISSPELT = 5  # a letter less, and "flute" stays what it is; "soul" becomes "sol"
 _LONG_WORD = re.compile(rf"[a-z]{{{SHORTEST_MISSPELT},}}", re.IGNORECASE)
 
-Share = Annotated[float, Field(ge=0, le=1)]
-
 
 class TextAugmentation(StrictModel):
     """How texts are drawn; by default captions and lists of tags, as they are.
@@ -69,14 +67,14 @@ class TextAugmentation(StrictModel):
     contrast the clips of a batch with its own texts, and what those claim decides which of them are negatives.
     """
 
-    caption_share: Share = 0.5
+    caption_share: Fraction = 0.5
     list_lengths: tuple[PositiveInt, ...] = (1, 2, 3, 4)
-    list_length_shares: tuple[Share, ...] = (0.5, 0.25, 0.15, 0.1)
-    tag_dropout: Share = 0.0
-    sentence_dropout: Share = 0.0
-    synonym_share: Share = 0.0
-    template_share: Share = 0.0
-    typo_share: Share = 0.0
+    list_length_shares: tuple[Fraction, ...] = (0.5, 0.25, 0.15, 0.1)
+    tag_dropout: Fraction = 0.0
+    sentence_dropout: Fraction = 0.0
+    synonym_share: Fraction = 0.0
+    template_share: Fraction = 0.0
+    typo_share: Fraction = 0.0
 
     @model_validator(mode="after")
     def _check(self) -> Self:
